@@ -122,7 +122,9 @@ interface IPlanRegistry {
         bytes32 receiptsRoot
     );
     /// @notice An entry asked for `missing` credits more than the balance or the voucher allowed; they were not taken.
-    event Shortfall(bytes32 indexed planId, address indexed subscriber, address indexed node, uint64 batch, uint256 missing);
+    event Shortfall(
+        bytes32 indexed planId, address indexed subscriber, address indexed node, uint64 batch, uint256 missing
+    );
     /// @notice A refund was announced; it can be taken from `availableAt` (unix seconds) on. Zero: called off.
     event RefundAnnounced(bytes32 indexed planId, address indexed subscriber, uint256 availableAt);
     /// @notice `credits` (0 for time plans) were given back for `amount` base units.
@@ -285,7 +287,8 @@ interface IPlanRegistry {
     /// as a Shortfall and not taken. Credits that expired but were not cleared away can still be settled, for calls that
     /// were served before.
     /// @dev Reverts with NodeNotAuthorised, WrongBatch, EmptyBatch, OutsideRule, VouchersRequired.
-    function settle(bytes32 did, bytes32 planId, uint64 batch, bytes32 receiptsRoot, bytes32[] calldata entries) external;
+    function settle(bytes32 did, bytes32 planId, uint64 batch, bytes32 receiptsRoot, bytes32[] calldata entries)
+        external;
 
     /// @notice The same with one voucher per entry, for plans that ask for vouchers; also caps `consumed` at the ceiling.
     /// @dev Reverts also with InvalidVoucher.
