@@ -162,7 +162,8 @@ interface IAssetRegistry {
     function nodes(bytes32 did) external view returns (address[] memory accounts, uint40[] memory until);
     /// @notice What settlement obeys now: for SETTLEMENT_WINDOW after a change the union of the old and the new rule.
     /// @return authorised Whether `node` may settle (did, planId) now.
-    /// @return min, max Credits per call.
+    /// @return min Fewest credits per call.
+    /// @return max Most credits per call.
     function settlementRule(bytes32 did, bytes32 planId, address node)
         external
         view
