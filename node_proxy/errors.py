@@ -275,7 +275,7 @@ class ShuttingDown(Unavailable):
 
 
 class AssetUnusable(Unavailable):
-    """The assistant is registered for this node but can't run: metadata missing or wrong, secret doesn't open (HTTP 503).
+    """The assistant is registered for this node but can't run: metadata wrong, secret doesn't open (HTTP 503).
 
     The builder has to repair it; the subscriber isn't charged.
     """
@@ -300,7 +300,7 @@ class ProviderUnreachable(ProviderError):
 
 
 class ProviderGarbage(ProviderError):
-    """The provider's answer isn't what its API promises: HTML, broken JSON, no end of the stream, too long (HTTP 502)."""
+    """The provider's answer isn't what its API promises: HTML, broken JSON, no end, too long (HTTP 502)."""
 
     code = "provider_bad_answer"
 
@@ -318,7 +318,7 @@ class ProviderBusy(ProviderError):
 
 
 class ProviderRefusedBuilder(ProviderError):
-    """The provider refuses the builder's key or has used up the builder's quota: never the subscriber's fault (HTTP 503)."""
+    """The provider refuses the builder's key or quota: never the subscriber's fault (HTTP 503)."""
 
     status, code = 503, "assistant_unavailable"
     retry = False
@@ -341,4 +341,4 @@ def as_node_error(error: BaseException) -> NodeError:
     """The error itself, or an opaque 500 for anything that wasn't foreseen: its text stays in the log."""
     if isinstance(error, NodeError):
         return error
-    return NodeError("The node failed on this request; nothing was charged. The operator finds it in the log by its request id.")
+    return NodeError("The node failed on this request. Its operator finds the reason in the log by the request id.")

@@ -1,0 +1,1 @@
+"""Who is calling: wallet logins and the API keys that they give out."""

@@ -1,0 +1,198 @@
+"""API keys: `nvm_` + 256 random bits + checksum, in base 62. The node keeps only a keyed hash of each.
+
+The checksum lets secret scanners and typing mistakes be told from keys that were never issued; it proves nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import time
+import zlib
+from dataclasses import dataclass
+
+from node_proxy.access import base62
+from node_proxy.access.store import AccessStore, KeyRow
+from node_proxy.errors import KeyExpired, KeyInvalid, KeyMissing, KeyRevoked, NotYours, ObjectNotFound
+from nvm_chain.did import Did
+
+PREFIX = "nvm_"
+_SECRET_BYTES = 32
+_SECRET_CHARS = base62.width(8 * _SECRET_BYTES)
+_CHECK_CHARS = base62.width(32)
+_SHAPE = re.compile(rf"nvm_[0-9A-Za-z]{{{_SECRET_CHARS + _CHECK_CHARS}}}\Z")
+
+CACHE_SECONDS = 0.5
+"""How long a key's record is believed without another look: a revocation is effective everywhere within this time."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """What a valid API key may do.
+
+    id: `key_…`, safe to show and log. subscriber: checksummed address of the wallet that logged in.
+    budget: credits that may be charged through this key in all, None = whatever the plans hold.
+    expires_at: unix seconds, None = until revoked. dids: the only assistants that it opens, None = all.
+    manage: whether it may list, create and revoke the wallet's other keys.
+    """
+
+    id: str
+    subscriber: str
+    name: str
+    budget: int | None
+    expires_at: int | None
+    dids: frozenset[Did] | None
+    manage: bool
+    created_at: int
+    revoked_at: int | None = None
+
+    def check(self, now: float) -> None:
+        """Raises KeyRevoked or KeyExpired."""
+        if self.revoked_at is not None:
+            raise KeyRevoked(f"The API key {self.name!r} ({self.id}) was revoked. Create another one by logging in.")
+        if self.expires_at is not None and now >= self.expires_at:
+            raise KeyExpired(f"The API key {self.name!r} ({self.id}) has expired. Create another one by logging in.")
+
+    def check_opens(self, did: Did) -> None:
+        """Raises NotYours where the key's owner limited it to other assistants."""
+        if self.dids is not None and did not in self.dids:
+            raise NotYours(
+                f"The API key {self.name!r} ({self.id}) isn't allowed to use {did}. Create one that is at /auth/keys.",
+                param="model",
+            )
+
+    def public(self) -> dict[str, object]:
+        """What its owner may see of it."""
+        return {
+            "object": "api_key",
+            "id": self.id,
+            "name": self.name,
+            "subscriber": self.subscriber,
+            "budget": self.budget,
+            "expires_at": self.expires_at,
+            "assistants": None if self.dids is None else sorted(str(did) for did in self.dids),
+            "manage": self.manage,
+            "created_at": self.created_at,
+            "revoked_at": self.revoked_at,
+        }
+
+
+def generate() -> str:
+    """A new key in the clear. It is shown once and never stored."""
+    body = base62.encode(secrets.token_bytes(_SECRET_BYTES))
+    return f"{PREFIX}{body}{_checksum(body)}"
+
+
+def _checksum(body: str) -> str:
+    return base62.encode(zlib.crc32(f"{PREFIX}{body}".encode()).to_bytes(4))
+
+
+def check_shape(text: str) -> None:
+    """Raises KeyInvalid where `text` can't be a key that any node issued; never repeats the text."""
+    if not text:
+        raise KeyMissing("No API key was sent: use the header `Authorization: Bearer nvm_…`. /auth/login gives one.")
+    if not text.startswith(PREFIX):
+        hint = ""
+        if text.startswith("sk-"):
+            hint = " This one looks like a provider's own key: revoke it there if it was sent by mistake."
+        raise KeyInvalid(f"This node takes API keys that start with nvm_, from /auth/login.{hint}")
+    body, check = text[len(PREFIX) : -_CHECK_CHARS], text[-_CHECK_CHARS:]
+    if not _SHAPE.match(text) or not hmac.compare_digest(_checksum(body), check):
+        expected = len(PREFIX) + _SECRET_CHARS + _CHECK_CHARS
+        raise KeyInvalid(
+            f"The API key is garbled: its checksum doesn't fit. It has {len(text)} characters, a key has {expected}: "
+            "copy it again."
+        )
+
+
+class Keys:
+    """Issues, verifies and revokes keys. `secret` keys the hash; without it the stored hashes are worthless."""
+
+    def __init__(self, store: AccessStore, secret: bytes) -> None:
+        self._store = store
+        self._secret = hashlib.blake2b(b"nvm-node api keys", key=secret[:64]).digest()[:64]
+        self._cache: dict[bytes, tuple[float, ApiKey]] = {}
+
+    def _hash(self, text: str) -> bytes:
+        return hashlib.blake2b(text.encode(), key=self._secret, digest_size=32).digest()
+
+    def verify(self, text: str) -> ApiKey:
+        """The record of a key in the clear. Raises KeyMissing, KeyInvalid, KeyRevoked, KeyExpired."""
+        check_shape(text)
+        digest, now = self._hash(text), time.monotonic()
+        cached = self._cache.get(digest)
+        if cached is not None and cached[0] > now:
+            key = cached[1]
+        else:
+            row = self._store.key_by_hash(digest)
+            if row is None or not hmac.compare_digest(row.hash, digest):
+                self._cache.pop(digest, None)
+                raise KeyInvalid("This node doesn't know the API key. Log in at /auth/login to get one.")
+            key = _from_row(row)
+            if len(self._cache) >= 100_000:
+                self._cache.clear()
+            self._cache[digest] = (now + CACHE_SECONDS, key)
+        key.check(time.time())
+        return key
+
+    async def issue(
+        self,
+        subscriber: str,
+        *,
+        name: str,
+        budget: int | None = None,
+        expires_at: int | None = None,
+        dids: frozenset[Did] | None = None,
+        manage: bool = False,
+    ) -> tuple[str, ApiKey]:
+        """A new key in the clear, and its record."""
+        text = generate()
+        row = KeyRow(
+            id=f"key_{base62.encode(secrets.token_bytes(12))}",
+            hash=self._hash(text),
+            subscriber=subscriber,
+            name=name,
+            budget=budget,
+            expires_at=expires_at,
+            dids=None if dids is None else tuple(sorted(str(did) for did in dids)),
+            manage=manage,
+            created_at=int(time.time()),
+            revoked_at=None,
+        )
+        await self._store.add_key(row)
+        return text, _from_row(row)
+
+    async def of(self, subscriber: str) -> list[ApiKey]:
+        """All keys of a wallet, newest first, revoked ones included."""
+        return [_from_row(row) for row in await self._store.keys_of(subscriber)]
+
+    async def get(self, subscriber: str, key_id: str) -> ApiKey:
+        """Raises ObjectNotFound, also for somebody else's."""
+        for key in await self.of(subscriber):
+            if key.id == key_id:
+                return key
+        raise ObjectNotFound(f"You have no API key {key_id[:64]!r}.")
+
+    async def revoke(self, subscriber: str, key_id: str) -> ApiKey:
+        """Effective here at once, in other processes within CACHE_SECONDS. Raises ObjectNotFound."""
+        await self.get(subscriber, key_id)
+        await self._store.revoke_key(key_id, int(time.time()))
+        for digest in [digest for digest, (_, key) in self._cache.items() if key.id == key_id]:
+            del self._cache[digest]
+        return await self.get(subscriber, key_id)
+
+
+def _from_row(row: KeyRow) -> ApiKey:
+    return ApiKey(
+        id=row.id,
+        subscriber=row.subscriber,
+        name=row.name,
+        budget=row.budget,
+        expires_at=row.expires_at,
+        dids=None if row.dids is None else frozenset(Did.parse(did) for did in row.dids),
+        manage=row.manage,
+        created_at=row.created_at,
+        revoked_at=row.revoked_at,
+    )
