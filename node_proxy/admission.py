@@ -1,0 +1,252 @@
+"""Who gets in: the only place that decides whether a call is paid for, and under which plan.
+
+    async with await admission.reserve(subscriber=…, did=…, key=…, request_id=…) as reservation:
+        answer, usage = await relay(…)
+        charge = await reservation.capture(credits, usage)     # durable before the last byte leaves
+
+A call gets in when the chain, as of a block that is fresh enough, says that the subscriber holds a plan that opens
+the assistant, with enough credits that are neither charged nor reserved. What would be refused on remembered state is
+looked up on the chain once more before the answer is no.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol
+
+from node_proxy.access.keys import ApiKey
+from node_proxy.errors import (
+    BudgetExhausted,
+    ChainTooStale,
+    CreditsExhausted,
+    LedgerUnavailable,
+    PaymentRequired,
+    PlanExpired,
+    PlanRequired,
+)
+from node_proxy.ledger.base import (
+    AccountId,
+    BudgetSpent,
+    Charge,
+    Hold,
+    Ledger,
+    LedgerFailed,
+    NotEnoughCredits,
+    Standing,
+)
+from node_proxy.pricing import Usage
+from nvm_chain.did import Did
+from nvm_chain.errors import NvmError
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One plan that opens an assistant now, at min..max credits per access.
+
+    time_plan: costs no credits, only time. voucher_required: settles only under a ceiling that the subscriber signed.
+    """
+
+    plan: bytes
+    min_credits: int
+    max_credits: int
+    time_plan: bool
+    voucher_required: bool
+
+
+class ChainState(Protocol):
+    """What admission asks of the chain; `watcher.ChainView` answers it."""
+
+    @property
+    def age(self) -> float:
+        """Seconds since the chain was last seen up to its head; infinite before the first look."""
+
+    def now(self) -> float:
+        """The later of our clock and the chain's."""
+
+    async def ways(self, did: Did) -> Sequence[Way]:
+        """Open ways into the asset by this node, cheapest first. Raises AssetNotFound, NotServed, NvmError."""
+
+    async def read(self, accounts: Sequence[AccountId]) -> None:
+        """Reads accounts at the block that is worked in, into the ledger. Raises NvmError."""
+
+    async def refresh(self) -> None:
+        """Works in everything up to the chain's head now. Raises NvmError."""
+
+    async def plans(self, did: Did, subscriber: str) -> list[dict[str, Any]]:
+        """What a 402 says about the plans that open the asset."""
+
+
+class Reservation:
+    """Credits held for one call. An async context manager: leaves nothing reserved behind.
+
+    min_credits, max_credits: what the call may cost under the plan that was chosen (0 and 0 on a time plan).
+    """
+
+    __slots__ = ("_hold", "_ledger", "did", "max_credits", "min_credits")
+
+    def __init__(self, ledger: Ledger, hold: Hold, did: Did, way: Way) -> None:
+        self._ledger = ledger
+        self._hold = hold
+        self.did = did
+        self.min_credits = way.min_credits
+        self.max_credits = way.max_credits
+
+    @property
+    def id(self) -> str:
+        """The charge will have the same."""
+        return self._hold.id
+
+    @property
+    def plan_id(self) -> bytes:
+        """The plan that pays, 32 bytes."""
+        return self._hold.account.plan
+
+    async def capture(self, credits: int, usage: Usage | None, *, flags: frozenset[str] = frozenset()) -> Charge:
+        """Charges `credits` within [min, max]; durable when it returns. At most once.
+
+        Raises ValueError for credits out of bounds, ReservationGone for a second call, LedgerUnavailable when the
+        charge couldn't be written: then the answer must not be completed.
+        """
+        if not self.min_credits <= credits <= self.max_credits:
+            raise ValueError(f"{credits} credits are outside of the offer's [{self.min_credits}, {self.max_credits}]")
+        try:
+            return await self._ledger.capture(self._hold, credits, None if usage is None else usage.counts(), flags)
+        except LedgerFailed as error:
+            raise LedgerUnavailable(
+                "The charge couldn't be written down, so the answer was stopped. Try again."
+            ) from error
+
+    async def release(self) -> None:
+        """Not charged. Does nothing after capture."""
+        await self._ledger.release(self._hold)
+
+    async def __aenter__(self) -> Reservation:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._ledger.release(self._hold)
+
+
+class Admission:
+    """max_age: seconds; calls are admitted on a view of the chain no older than this.
+
+    It has to be shorter than the shortest refund cooldown: a refund announced in the meantime can't be seen earlier.
+    """
+
+    def __init__(self, ledger: Ledger, chain: ChainState, *, max_age: float) -> None:
+        self._ledger = ledger
+        self._chain = chain
+        self._max_age = max_age
+
+    async def reserve(self, *, subscriber: str, did: Did, key: ApiKey, request_id: str) -> Reservation:
+        """Holds the most that the call may cost.
+
+        subscriber: the wallet's address. Raises NotYours (403), AssetNotFound, NotServed (404), PlanRequired,
+        PlanExpired, CreditsExhausted, BudgetExhausted (402), ChainTooStale, LedgerUnavailable (503).
+        """
+        key.check_opens(did)
+        holder = bytes.fromhex(subscriber[2:])
+        try:
+            looked = False
+            if self._chain.age > self._max_age:
+                await self._chain.refresh()
+                looked = True
+            while True:
+                ways = await self._chain.ways(did)
+                for way in ways:
+                    hold = await self._try(way, holder, did, key, request_id)
+                    if hold is not None:
+                        return Reservation(self._ledger, hold, did, way)
+                if looked:
+                    raise await self._refusal(ways, holder, subscriber, did)
+                await self._chain.refresh()
+                looked = True
+        except NvmError as error:
+            raise ChainTooStale(
+                "The node can't reach the chain to check your plan; nothing was charged. Try again in a moment.",
+                retry_after=5,
+            ) from error
+        except LedgerFailed as error:
+            raise LedgerUnavailable(
+                "The node's ledger doesn't answer; nothing was charged. Try again.", retry_after=1
+            ) from error
+
+    async def _try(self, way: Way, holder: bytes, did: Did, key: ApiKey, request_id: str) -> Hold | None:
+        account = AccountId(way.plan, holder)
+        standing = await self._ledger.standing(account)
+        if standing.snapshot is None:
+            await self._chain.read([account])
+            standing = await self._ledger.standing(account)
+        if not covers(way, standing, self._chain.now()):
+            return None
+        try:
+            return await self._ledger.reserve(
+                account, did.value, way.max_credits, key_id=key.id, key_budget=key.budget, request_id=request_id
+            )
+        except NotEnoughCredits:
+            return None
+        except BudgetSpent as spent:
+            raise BudgetExhausted(
+                f"The API key {key.name!r} ({key.id}) may still spend {spent.left} of its {spent.budget} credits and "
+                f"this call may cost {spent.wanted}. Its owner can create a key with a larger budget.",
+                extras={"key": key.id, "credits_left": spent.left, "credits_needed": spent.wanted},
+            ) from spent
+
+    async def _refusal(self, ways: Sequence[Way], holder: bytes, subscriber: str, did: Did) -> PaymentRequired:
+        """Why none of the ways is open, from the one that came closest."""
+        now, plans = self._chain.now(), await self._chain.plans(did, subscriber)
+        standings = [(way, await self._ledger.standing(AccountId(way.plan, holder))) for way in ways]
+        held = [(way, standing) for way, standing in standings if _ever_held(standing)]
+        if not held:
+            return PlanRequired(
+                f"{subscriber} holds none of the plans that open {did}. "
+                f"Buy one of `plans` with that wallet, then try again.",
+                plans=plans,
+            )
+        alive = [(way, standing) for way, standing in held if not _expired(standing, now)]
+        if not alive:
+            return PlanExpired(
+                f"Every plan of {subscriber} that opens {did} has expired. Renew one of `plans`.", plans=plans
+            )
+        way, standing = max(alive, key=lambda pair: pair[1].spendable)
+        left = {
+            "credits_left": standing.spendable,
+            "credits_needed": way.max_credits,
+            "credits_reserved": standing.reserved,
+        }
+        if standing.snapshot is not None and standing.snapshot.refund_at:
+            why = "A refund was announced for the plan, which ends its use until `cancelRefund` is called"
+        elif way.voucher_required:
+            why = "The plan asks for signed vouchers, which this node doesn't take yet"
+        elif standing.reserved:
+            why = f"{standing.spendable} credits are left, {standing.reserved} more are held by calls still running"
+        else:
+            why = f"{standing.spendable} credits are left"
+        return CreditsExhausted(
+            f"{why}; a call of {did} may cost {way.max_credits}. Buy one of `plans` to add credits.",
+            plans=plans,
+            extras=left,
+        )
+
+
+def _ever_held(standing: Standing) -> bool:
+    snapshot = standing.snapshot
+    return snapshot is not None and bool(snapshot.balance or snapshot.consumed or snapshot.units or snapshot.expiry)
+
+
+def _expired(standing: Standing, now: float) -> bool:
+    return standing.snapshot is not None and 0 < standing.snapshot.expiry <= now
+
+
+def covers(way: Way, standing: Standing, now: float) -> bool:
+    """Whether the account may pay for a call this way: plan held, not expired, no refund announced, enough credits."""
+    snapshot = standing.snapshot
+    if snapshot is None or snapshot.refund_at or way.voucher_required or 0 < snapshot.expiry <= now:
+        return False
+    if way.time_plan:
+        return snapshot.expiry > 0
+    return snapshot.balance > 0 and standing.spendable >= way.max_credits

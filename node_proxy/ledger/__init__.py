@@ -1,0 +1,1 @@
+"""What the node writes down about credits: reservations, charges, batches. Knows nothing of HTTP."""
