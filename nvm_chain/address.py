@@ -24,6 +24,7 @@ def address(value: str, what: str = "address") -> str:
     digits = value[2:]
     if digits not in (digits.lower(), digits.upper(), checksummed[2:]):
         raise InvalidInput(
-            f"{what} {value} has mixed case but a wrong checksum (EIP-55 gives {checksummed}): check it for a typing mistake"
+            f"{what} {value} has mixed case but a wrong checksum: check it for a typing mistake "
+            f"(EIP-55 would give {checksummed})"
         )
     return checksummed

@@ -51,8 +51,8 @@ class Did:
             raise InvalidInput(f"chain id {chain_id} is not a positive 256-bit number")
         if len(salt) != 32:
             raise InvalidInput(f"a salt has 32 bytes, not {len(salt)}")
-        words = (chain_id.to_bytes(32, "big"), _word(address(registry, "registry")), _word(address(owner, "owner")), salt)
-        return cls(keccak(b"".join(words)))
+        accounts = _word(address(registry, "registry")) + _word(address(owner, "owner"))
+        return cls(keccak(chain_id.to_bytes(32, "big") + accounts + salt))
 
     @property
     def hex(self) -> str:

@@ -45,8 +45,38 @@ class MetadataInvalid(NvmError):
     """A metadata block is not a canonical metadata document."""
 
 
+class DefinitionInvalid(InvalidInput):
+    """A field of an assistant's definition, policy or pricing has the wrong form.
+
+    field: the path of the field, such as `settings.temperature`; free of content, for places where that is secret.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+
+
+class AssistantsShutDown(DefinitionInvalid):
+    """An `asst_…` id was given for a provider that ended the Assistants API (OpenAI and Azure, on 2026-08-26)."""
+
+
 class SealBroken(NvmError):
-    """A sealed secret does not open: wrong key, damaged, or made for another asset, chain, registry or node."""
+    """A sealed secret does not open: wrong key, damaged, or made for another asset, chain, registry or node.
+
+    field: the bound field that differs, or None if nothing could be read.
+    """
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class SealExpired(SealBroken):
+    """A sealed secret was good until a time that has passed; its builder has to seal it again."""
+
+
+class BlockTooLarge(NvmError):
+    """A block is larger than one IPFS block may be."""
 
 
 class StoreUnavailable(NvmError):

@@ -14,8 +14,8 @@ MASK = "Secret(…)"
 class Secret:
     """A text or bytes that must not show: an API key, a private key, a password.
 
-    `repr`, `str` and formatting give `Secret(…)`; pickling, copying and JSON raise TypeError, so that a secret can't slip
-    into a log line, a cache, another process or a response. Two secrets compare in constant time; they don't hash.
+    `repr`, `str` and formatting give `Secret(…)`; pickling, copying and JSON raise TypeError, so that a secret can't
+    slip into a log line, a cache, another process or a response. Two secrets compare in constant time; they don't hash.
     Only `reveal()` and `reveal_bytes()` give the value: call them in the expression that uses it and keep no copy.
     """
 
