@@ -86,6 +86,8 @@ interface IAssetRegistry {
     error OfferExists(bytes32 did, bytes32 planId);
     /// @notice The plan does not open the asset.
     error OfferUnknown(bytes32 did, bytes32 planId);
+    /// @notice The offer is closed or closing: it can be neither changed nor closed again.
+    error OfferClosing(bytes32 did, bytes32 planId, uint256 closesAt);
     /// @notice The last change of this rule can still be settled under until `until`; try again after it.
     error ChangeTooSoon(bytes32 did, bytes32 planId, uint256 until);
     /// @notice An asset has at most MAX_OFFERS offers and MAX_NODES nodes.

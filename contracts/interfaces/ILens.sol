@@ -30,12 +30,13 @@ interface ILens {
 
     /// @notice A subscriber's standing under a plan.
     /// @param spendable What balanceOf says at this block.
+    /// @param refundAvailableAt, refundQuantity, refundAmount As IPlanRegistry.refundOf says at this block.
     /// @param blockNumber, timestamp Of the block that answered.
     struct AccountView {
         IPlanRegistry.Account account;
         uint256 spendable;
         uint256 refundAvailableAt;
-        uint256 refundCredits;
+        uint256 refundQuantity;
         uint256 refundAmount;
         uint256 blockNumber;
         uint256 timestamp;

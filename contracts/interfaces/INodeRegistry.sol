@@ -70,4 +70,9 @@ interface INodeRegistry {
     function node(address account) external view returns (Node memory);
     /// @notice Whether the account is a registered node that has not retired.
     function isActive(address account) external view returns (bool);
+    /// @notice Nodes are numbered from 1 in the order of registration; contracts store the number (32 bits) for the address.
+    /// @return number 0 = not registered. Never changes, also not by retirement.
+    function numberOf(address account) external view returns (uint32 number, bool active);
+    /// @notice The node with this number; zero = there is none.
+    function accountOf(uint32 number) external view returns (address);
 }

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
+import {IERC1155} from "./IERC1155.sol";
+
 /// @title IPlanRegistry: plans, sales, credits, settlement.
 /// @notice This file is the specification; PlanRegistry.sol is one implementation of it. There is no admin, no proxy and
-/// no upgrade. ERC-1155: token id = `uint256(planId)`; credits are soulbound.
+/// no upgrade. ERC-1155: token id = `uint256(planId)`; `balanceOf` = credits that can be spent now (time plan: 1 while it
+/// is active, else 0); credits are soulbound. Expiry emits no event of its own: the burn follows when expired credits are
+/// cleared away, at the next purchase, grant or `accrue`.
 ///
 /// Words. *unit*: what one purchase of quantity one buys. *credit*: what an access consumes. *subscriber*: the account
 /// that holds credits or time. *payer*: the account that pays. *base unit*: the smallest unit of the plan's token (wei).
@@ -11,7 +15,7 @@ pragma solidity 0.8.30;
 /// Assumptions about tokens. An ERC-20 must move exactly the amount asked for: fee-on-transfer tokens are refused with
 /// WrongPayment. A token whose balances change by themselves (rebasing) breaks the escrow of its own plans and of no
 /// other token's: the contract keeps no cross-token accounts. Tokens that return nothing are fine; false is a failure.
-interface IPlanRegistry {
+interface IPlanRegistry is IERC1155 {
     // ------------------------------------------------------------------------------------------------------ types
 
     /// @notice What a subscriber agrees to. Fixed at creation, never changes (I5).
@@ -61,7 +65,8 @@ interface IPlanRegistry {
     }
 
     /// @notice One account's standing under one plan; lives in one storage slot.
-    /// @param balance Credits held, whether or not they have expired. See `balanceOf` for what can be spent now.
+    /// @param balance Credits held, whether or not they have expired (time plan: 1 once bought). See `balanceOf` for what
+    /// can be spent now.
     /// @param consumed Credits settled so far; never decreases. What a voucher's ceiling is compared with.
     /// @param expiry Unix seconds; the plan is spendable while `block.timestamp < expiry`. 0 = never bought, or never expires.
     /// @param unitsBought Units bought by or for the account (grants not counted); compared with the purchase limit.
@@ -162,7 +167,8 @@ interface IPlanRegistry {
     error NotPlanOwner(bytes32 planId, address caller);
     /// @notice Only the account that the hand-over was offered to may accept it.
     error NotPendingOwner(bytes32 planId, address caller);
-    /// @notice A time plan needs a duration, a free plan has nothing to refund, and a cooldown has a minimum.
+    /// @notice A time plan needs a duration and takes no vouchers, a free plan has no token and nothing to refund, a cooldown
+    /// has a minimum, and a token has code.
     error InvalidTerms(string reason);
     /// @notice Payees: 0 to 8, non-zero and distinct, shares non-zero and 10,000 in all.
     error InvalidSplit(string reason);
@@ -192,11 +198,17 @@ interface IPlanRegistry {
     error TransferFailed(address token, address to, uint256 amount);
     /// @notice A function that moves value was re-entered.
     error Reentered();
+    /// @notice Two lists that belong together have different lengths.
+    error LengthMismatch(uint256 left, uint256 right);
+    /// @notice A protocol fee needs a recipient and is at most 10,000 basis points.
+    error InvalidFee(address recipient, uint16 basisPoints);
 
     // -------------------------------------------------------------------------------------------------- constants
 
     /// @notice The asset registry whose rules and nodes settlement obeys; deployed by this contract's constructor.
     function assetRegistry() external view returns (address);
+    /// @notice Checks vouchers that plain ECDSA does not settle (ERC-1271, ERC-6492).
+    function signatureValidator() external view returns (address);
     /// @notice Protocol fee in basis points of revenue, rounded down, and who gets it. Fixed at deployment, zero by default.
     function protocolFee() external view returns (address recipient, uint16 basisPoints);
     /// @notice Smallest cooldown that refundable terms may have, seconds.
@@ -209,8 +221,10 @@ interface IPlanRegistry {
     // ------------------------------------------------------------------------------------------------ plan's owner
 
     /// @notice Creates a plan owned by the caller. Its id, `planIdOf(caller, salt)`, is known beforehand.
-    /// @param payees Revenue split; empty = all to whoever owns the plan when the revenue arises. The remainder of
-    /// integer division goes to the first payee.
+    /// @param payees Revenue split; empty = all to whoever owns the plan when the revenue arises. Of the plan's revenue in
+    /// all, the first payee's share is rounded up and the others' down: what is left, fewer than `payees.length` base
+    /// units ever, waits for the next revenue. (Giving the first payee all of the remainder would let it withdraw what
+    /// is another's once more revenue comes in.)
     /// @param metadata sha-256 digest of the metadata block (title, description); zero = none.
     /// @dev Reverts with PlanExists, InvalidTerms, InvalidSplit.
     function createPlan(bytes32 salt, Terms calldata terms, Payee[] calldata payees, bytes32 metadata)
@@ -227,7 +241,8 @@ interface IPlanRegistry {
     function retire(bytes32 planId) external;
     /// @notice Offers the plan to `to`; zero withdraws the offer.
     function offerPlan(bytes32 planId, address to) external;
-    /// @notice Accepts an offered plan. What the owner's share has earned so far stays withdrawable by the previous owner.
+    /// @notice Accepts an offered plan. What the owner's share has earned so far stays withdrawable by the previous owner;
+    /// what a refundable plan has earned by time and nobody has accrued yet goes to the new one.
     function acceptPlan(bytes32 planId) external;
     /// @notice Gives `units` to `subscriber` without payment on the chain (fiat sale, gift, promotion). Not counted
     /// against the purchase limit or the supply, possible while paused, not after `retire`. On a refundable plan granted
@@ -306,23 +321,31 @@ interface IPlanRegistry {
 
     // ---------------------------------------------------------------------------------------------------- refunds
 
-    /// @notice Announces that the caller wants unused credits or time back. Calls served until then still settle.
+    /// @notice Announces that the caller wants back the paid credits or time that it holds now. Settlement goes on. What
+    /// is bought later is not covered: neither a purchase nor a grant, by whomever, delays the refund or brings it forward.
+    /// Announcing again covers everything and starts a new cooldown.
     /// @dev Reverts with NotRefundable, NothingToRefund.
     function announceRefund(bytes32 planId) external;
-    /// @notice Calls the announcement off.
+    /// @notice Calls the announcement off. Reverts with RefundNotAvailable(0) if there is none.
     function cancelRefund(bytes32 planId) external;
-    /// @notice After the cooldown, pays the caller for paid credits not consumed (floor(credits x price / creditsPerUnit))
-    /// or, on a time plan, for whole seconds not elapsed, rounding down; the credits or time are gone afterwards.
+    /// @notice After the cooldown, pays the caller for the announced paid credits not consumed, floor(credits x price /
+    /// creditsPerUnit), or seconds not elapsed, floor(seconds x price / duration); they are gone afterwards. Paid credits
+    /// and time are used up before granted ones, and what was announced before what was bought later.
     /// @param to Who gets the money.
+    /// @dev Reverts with NotRefundable, RefundNotAvailable, NothingToRefund, TransferFailed.
     /// @return amount Base units.
     function takeRefund(bytes32 planId, address to) external returns (uint256 amount);
-    /// @notice What `takeRefund` would give the subscriber now, and from when (0 = not announced).
+    /// @notice What `takeRefund` gives at this second's state, and from when it can be taken. Without an announcement
+    /// (`availableAt` 0) what one would cover.
+    /// @return quantity Credits, or seconds on a time plan.
+    /// @return amount Base units.
+    /// @return availableAt Unix seconds; 0 = not announced.
     function refundOf(bytes32 planId, address subscriber)
         external
         view
-        returns (uint256 credits, uint256 amount, uint256 availableAt);
+        returns (uint256 quantity, uint256 amount, uint256 availableAt);
     /// @notice Moves to the plan's revenue what a refundable plan has earned from `subscriber` by expiry or elapsed time.
-    /// Anybody may call it; a purchase, a grant and a refund do it by themselves.
+    /// Anybody may call it; a purchase, a grant and a refund do it by themselves. Reverts with NotRefundable.
     function accrue(bytes32 planId, address subscriber) external;
 
     // --------------------------------------------------------------------------------------------------- earnings
@@ -339,14 +362,13 @@ interface IPlanRegistry {
 
     /// @notice The plan's record. Reverts with PlanUnknown.
     function plan(bytes32 planId) external view returns (Plan memory);
-    /// @notice Owner of the plan (zero = unknown) and whether it can be bought now. What other contracts ask.
-    function planStatus(bytes32 planId) external view returns (address owner, bool onSale, bool timePlan);
+    /// @notice Owner of the plan (zero = unknown), whether it can be bought now, whether its sales have ended for good, and
+    /// whether it sells time. What other contracts ask.
+    function planStatus(bytes32 planId) external view returns (address owner, bool onSale, bool retired, bool timePlan);
     /// @notice The revenue split; empty = the owner.
     function payees(bytes32 planId) external view returns (Payee[] memory);
     /// @notice The account's slot, O(1) however often it has bought.
     function account(bytes32 planId, address subscriber) external view returns (Account memory);
     /// @notice When a refund that the subscriber announced becomes available; 0 = none announced.
     function refundAvailableAt(bytes32 planId, address subscriber) external view returns (uint256);
-    /// @notice ERC-1155: credits that can be spent now; for a time plan 1 while it is active, else 0.
-    function balanceOf(address subscriber, uint256 id) external view returns (uint256);
 }
