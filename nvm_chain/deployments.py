@@ -1,0 +1,225 @@
+"""Where the contracts are: the same addresses on every chain, computed offline; and putting them there.
+
+The contracts go through the deterministic deployment proxy (https://github.com/Arachnid/deterministic-deployment-proxy),
+so an address follows from bytecode, constructor arguments and one salt. AssetRegistry is deployed by PlanRegistry's
+constructor, at the CREATE address of its nonce 1.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from eth_abi.abi import encode
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
+
+from nvm_chain.abi import ZERO_ADDRESS, Call, artifact
+from nvm_chain.address import address
+from nvm_chain.assets import AssetRegistry
+from nvm_chain.chain import Chain, Receipt
+from nvm_chain.errors import ChainUnavailable, InvalidInput, TransactionFailed
+from nvm_chain.lens import Lens
+from nvm_chain.nodes import NodeRegistry
+from nvm_chain.plans import PlanRegistry
+from nvm_chain.wallet import Wallet
+
+PROXY = "0x4e59b44847b379578588920cA78FbF26c0B4956C"
+SALT = keccak(text="nvm-chain 1")
+
+# The proxy's own deployment, signed so that nobody holds its key: the same transaction makes it on any chain.
+PROXY_DEPLOYER = "0x3fAB184622Dc19b6109349B94811493BF2a45362"
+PROXY_FUNDS = 10**16
+PROXY_TRANSACTION = bytes.fromhex(
+    "f8a58085174876e800830186a08080b853604580600e600039806000f350fe7fffffffffffffffffffffffffffffffffffffffffffffffff"
+    "ffffffffffffffe03601600081602082378035828234f58015156039578182fd5b8082525050506014600cf31ba022222222222222222222"
+    "22222222222222222222222222222222222222222222a02222222222222222222222222222222222222222222222222222222222222222"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A chain that we know by name. rpc_url: the network's own public endpoint, where it has one."""
+
+    name: str
+    chain_id: int
+    title: str
+    currency: str
+    rpc_url: str | None
+    explorer: str | None
+
+
+NETWORKS = {
+    network.name: network
+    for network in (
+        Network("local", 31337, "Local development chain", "ETH", "http://127.0.0.1:8545", None),
+        Network("base", 8453, "Base", "ETH", "https://mainnet.base.org", "https://basescan.org"),
+        Network(
+            "base-sepolia", 84532, "Base Sepolia", "ETH", "https://sepolia.base.org", "https://sepolia.basescan.org"
+        ),
+        Network("arbitrum", 42161, "Arbitrum One", "ETH", "https://arb1.arbitrum.io/rpc", "https://arbiscan.io"),
+        Network("optimism", 10, "OP Mainnet", "ETH", "https://mainnet.optimism.io", "https://optimistic.etherscan.io"),
+        Network("polygon", 137, "Polygon PoS", "POL", "https://polygon-rpc.com", "https://polygonscan.com"),
+        Network("gnosis", 100, "Gnosis Chain", "xDAI", "https://rpc.gnosischain.com", "https://gnosisscan.io"),
+        Network("ethereum", 1, "Ethereum", "ETH", None, "https://etherscan.io"),
+        Network("sepolia", 11155111, "Ethereum Sepolia", "ETH", None, "https://sepolia.etherscan.io"),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The five contracts' addresses on a chain, and the objects that make calls of them."""
+
+    plan_registry: str
+    asset_registry: str
+    node_registry: str
+    signature_validator: str
+    lens: str
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            object.__setattr__(self, field.name, address(getattr(self, field.name), field.name.replace("_", " ")))
+
+    @property
+    def plans(self) -> PlanRegistry:
+        return PlanRegistry(self.plan_registry)
+
+    @property
+    def assets(self) -> AssetRegistry:
+        return AssetRegistry(self.asset_registry)
+
+    @property
+    def nodes(self) -> NodeRegistry:
+        return NodeRegistry(self.node_registry)
+
+    @property
+    def views(self) -> Lens:
+        return Lens(self.lens)
+
+    @classmethod
+    @cache
+    def standard(cls, fee_recipient: str = ZERO_ADDRESS, fee_basis_points: int = 0) -> Deployment:
+        """The addresses that `deploy` uses on every chain; a protocol fee gives other ones."""
+        return cls(**{step.field: step.address for step in _steps(fee_recipient, fee_basis_points)})
+
+    @classmethod
+    def load(cls, path: Path) -> Deployment:
+        """From a JSON file with the five addresses by field name. Raises InvalidInput."""
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**{field.name: raw[field.name] for field in fields(cls)})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            names = ", ".join(field.name for field in fields(cls))
+            raise InvalidInput(f"{path} is not a deployment file with the addresses {names}: {error}") from error
+
+    def to_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """One contract after `deploy`. receipt: None when it was there already."""
+
+    contract: str
+    address: str
+    receipt: Receipt | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    contract: str
+    field: str
+    address: str
+    init_code: bytes | None  # None: another step's constructor deploys it
+
+
+async def deploy(
+    chain: Chain,
+    wallet: Wallet,
+    *,
+    fee_recipient: str = ZERO_ADDRESS,
+    fee_basis_points: int = 0,
+    on_step: Callable[[Deployed], None] = lambda _: None,
+) -> Deployment:
+    """Deploys what is missing on the chain and returns the addresses; doing it again costs nothing.
+
+    on_step: told of each contract. Raises ChainUnavailable when the chain has no deployment proxy, InsufficientFunds.
+    """
+    if not await chain.code(PROXY):
+        raise ChainUnavailable(
+            f"chain {chain.chain_id} has no deployment proxy at {PROXY}: run `nvm-chain deploy-proxy` "
+            f"(it sends 0.01 of the native currency to {PROXY_DEPLOYER}, then the proxy's pre-signed transaction; "
+            f"see https://github.com/Arachnid/deterministic-deployment-proxy)"
+        )
+    for step in _steps(fee_recipient, fee_basis_points):
+        receipt = None
+        if not await chain.code(step.address):
+            if step.init_code is None:
+                raise TransactionFailed(f"{step.contract} is missing at {step.address} although its deployer ran")
+            receipt = await chain.send(_deployment_call(step.contract, step.init_code), wallet)
+            if not await chain.code(step.address):
+                raise TransactionFailed(
+                    f"{step.contract} did not appear at {step.address} (transaction {receipt.tx_hash})"
+                )
+        on_step(Deployed(step.contract, step.address, receipt))
+    return Deployment.standard(fee_recipient, fee_basis_points)
+
+
+async def install_proxy(chain: Chain, wallet: Wallet) -> None:
+    """Puts the deployment proxy on a chain that lacks it, by its well-known pre-signed transaction."""
+    if await chain.code(PROXY):
+        return
+    missing = PROXY_FUNDS - await chain.balance(PROXY_DEPLOYER)
+    if missing > 0:
+        call: Call[bytes] = Call(PROXY_DEPLOYER, b"", "the proxy's deployer", "receive", {}, bytes, missing)
+        await chain.send(call, wallet)
+    await chain.wait(await chain.broadcast(PROXY_TRANSACTION))
+
+
+async def check_deployed(chain: Chain, deployment: Deployment) -> None:
+    """Raises ChainUnavailable that names what is missing unless all five contracts are there."""
+    missing = [name for name, account in deployment.to_dict().items() if not await chain.code(account)]
+    if missing:
+        raise ChainUnavailable(
+            f"chain {chain.chain_id} at {chain.where} has no contracts at the addresses of {', '.join(missing)}: "
+            f"deploy them with `nvm-chain deploy`, or choose the network they are on"
+        )
+
+
+def create2_address(init_code: bytes, salt: bytes = SALT) -> str:
+    """Where the proxy puts a contract."""
+    return str(to_checksum_address(keccak(b"\xff" + bytes.fromhex(PROXY[2:]) + salt + keccak(init_code))[12:]))
+
+
+def _steps(fee_recipient: str, fee_basis_points: int) -> tuple[_Step, ...]:
+    if not 0 <= fee_basis_points <= 10_000:
+        raise InvalidInput(f"a protocol fee of {fee_basis_points} basis points is not within 0 to 10,000")
+    nodes = _step("NodeRegistry", "node_registry")
+    validator = _step("SignatureValidator", "signature_validator")
+    plans = _step(
+        "PlanRegistry",
+        "plan_registry",
+        ("address", address(fee_recipient, "fee recipient")),
+        ("uint16", fee_basis_points),
+        ("address", nodes.address),
+        ("address", validator.address),
+    )
+    # CREATE: the last 20 bytes of keccak(rlp([deployer, nonce 1])).
+    rlp = b"\xd6\x94" + bytes.fromhex(plans.address[2:]) + b"\x01"
+    assets = _Step("AssetRegistry", "asset_registry", str(to_checksum_address(keccak(rlp)[12:])), None)
+    return nodes, validator, plans, assets, _step("Lens", "lens", ("address", plans.address))
+
+
+def _step(contract: str, field: str, *arguments: tuple[str, Any]) -> _Step:
+    init_code = bytes.fromhex(artifact(contract)["bytecode"][2:])
+    init_code += encode([kind for kind, _ in arguments], [value for _, value in arguments])
+    return _Step(contract, field, create2_address(init_code), init_code)
+
+
+def _deployment_call(contract: str, init_code: bytes) -> Call[bytes]:
+    return Call(PROXY, SALT + init_code, "deployment proxy", "deploy", {"contract": contract}, bytes)

@@ -1,0 +1,77 @@
+"""Vouchers: a subscriber's signed, cumulative ceiling on what may be settled under a plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from eth_utils.crypto import keccak
+
+from nvm_chain.errors import InvalidInput
+from nvm_chain.wallet import Wallet
+
+if TYPE_CHECKING:
+    from nvm_chain.plans import PlanId
+
+_DOMAIN = [
+    {"name": "name", "type": "string"},
+    {"name": "version", "type": "string"},
+    {"name": "chainId", "type": "uint256"},
+    {"name": "verifyingContract", "type": "address"},
+]
+_VOUCHER = [
+    {"name": "planId", "type": "bytes32"},
+    {"name": "subscriber", "type": "address"},
+    {"name": "ceiling", "type": "uint256"},
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Voucher:
+    """ceiling: `consumed` may rise to at most this many credits. An older voucher is only ever weaker."""
+
+    ceiling: int
+    signature: bytes
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ceiling < 2**256:
+            raise InvalidInput(f"a voucher's ceiling of {self.ceiling} is not a 256-bit number")
+
+
+def voucher_typed_data(chain_id: int, registry: str, plan_id: PlanId, subscriber: str, ceiling: int) -> dict[str, Any]:
+    """The EIP-712 document that a subscriber's wallet shows and signs. registry: address of the PlanRegistry."""
+    return {
+        "types": {"EIP712Domain": _DOMAIN, "Voucher": _VOUCHER},
+        "primaryType": "Voucher",
+        "domain": {
+            "name": "nvm-chain PlanRegistry",
+            "version": "1",
+            "chainId": chain_id,
+            "verifyingContract": registry,
+        },
+        "message": {"planId": plan_id.value, "subscriber": subscriber, "ceiling": ceiling},
+    }
+
+
+def voucher_digest(chain_id: int, registry: str, plan_id: PlanId, subscriber: str, ceiling: int) -> bytes:
+    """The 32 bytes that the signature is over: what SignatureValidator checks."""
+    domain = keccak(
+        keccak(text="EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
+        + keccak(text="nvm-chain PlanRegistry")
+        + keccak(text="1")
+        + chain_id.to_bytes(32, "big")
+        + bytes.fromhex(registry[2:]).rjust(32, b"\0")
+    )
+    struct = keccak(
+        keccak(text="Voucher(bytes32 planId,address subscriber,uint256 ceiling)")
+        + plan_id.value
+        + bytes.fromhex(subscriber[2:]).rjust(32, b"\0")
+        + ceiling.to_bytes(32, "big")
+    )
+    return keccak(b"\x19\x01" + domain + struct)
+
+
+async def sign_voucher(wallet: Wallet, chain_id: int, registry: str, plan_id: PlanId, ceiling: int) -> Voucher:
+    """Signs a ceiling for the wallet's own account."""
+    typed = voucher_typed_data(chain_id, registry, plan_id, wallet.address, ceiling)
+    return Voucher(ceiling, await wallet.sign_typed_data(typed))
