@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import ipaddress
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
@@ -24,9 +24,6 @@ Chat Completions, or Assistants v2 on a server that still speaks it."""
 DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
 MAX_TOOLS = 128
 
-_FIELDS = frozenset(
-    "dialect base_url api_key model instructions tools settings assistant_id allow_http policy pricing".split()
-)
 _NAME = re.compile(r"[!-~]{1,200}")
 _SHUTDOWN = (
     "OpenAI and Azure shut the Assistants API down on 2026-08-26; stored assistants can't be called or imported now. "
@@ -160,6 +157,9 @@ class Definition:
             "policy": self.policy.to_json(),
             "pricing": self.pricing.to_json(),
         }
+
+
+_FIELDS = frozenset(f.name for f in fields(Definition))
 
 
 def _base_url(url: object, allow_http: bool) -> str:
