@@ -9,6 +9,13 @@ interface Vm {
         address emitter;
     }
 
+    struct Wallet {
+        address addr;
+        uint256 publicKeyX;
+        uint256 publicKeyY;
+        uint256 privateKey;
+    }
+
     // the world
     function warp(uint256 timestamp) external;
     function roll(uint256 number) external;
@@ -28,6 +35,7 @@ interface Vm {
 
     // signatures
     function addr(uint256 key) external pure returns (address);
+    function createWallet(uint256 key) external returns (Wallet memory);
     function sign(uint256 key, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
 
     // what happens
