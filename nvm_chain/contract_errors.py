@@ -166,6 +166,18 @@ class TransferFailed(KnownRefusal):
     )
 
 
+class LengthMismatch(KnownRefusal):
+    solidity = "LengthMismatch(uint256 left, uint256 right)"
+    template = "two lists that belong together have {left} and {right} items: give them the same length"
+
+
+class InvalidFee(KnownRefusal):
+    solidity = "InvalidFee(address recipient, uint16 basisPoints)"
+    template = (
+        "a protocol fee of {basisPoints} basis points for {recipient} is not valid: at most 10,000, with a recipient"
+    )
+
+
 class Reentered(KnownRefusal):
     solidity = "Reentered()"
     template = "a function that moves value was called from within itself: call it in a transaction of its own"
@@ -308,6 +320,11 @@ class OfferExists(KnownRefusal):
 class OfferUnknown(KnownRefusal, NotFound):
     solidity = "OfferUnknown(bytes32 did, bytes32 planId)"
     template = "plan {planId} does not open asset {did}: choose one of the asset's plans"
+
+
+class OfferClosing(KnownRefusal):
+    solidity = "OfferClosing(bytes32 did, bytes32 planId, uint256 closesAt)"
+    template = "the offer of plan {planId} for asset {did} closes at unix time {closesAt}: add a new one after it"
 
 
 class ChangeTooSoon(KnownRefusal):

@@ -98,7 +98,7 @@ def _account_view(plan_id: PlanId, subscriber: str, raw: Mapping[str, Any]) -> A
         subscriber=subscriber,
         account=Account.decode(raw["account"]),
         spendable=raw["spendable"],
-        refund=Refund(raw["refundCredits"], raw["refundAmount"], raw["refundAvailableAt"]),
+        refund=Refund(raw["refundQuantity"], raw["refundAmount"], raw["refundAvailableAt"]),
         block=raw["blockNumber"],
         timestamp=raw["timestamp"],
     )

@@ -6,46 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from eth_keys.datatypes import PublicKey
-from eth_utils.exceptions import ValidationError
-
 from nvm_chain.abi import Abi, Call
 from nvm_chain.address import address
-from nvm_chain.errors import InvalidInput
-
-
-@dataclass(frozen=True, slots=True)
-class NodeKey:
-    """A secp256k1 public key. x, y: 32 bytes each, affine coordinates."""
-
-    x: bytes
-    y: bytes
-
-    def __post_init__(self) -> None:
-        if len(self.x) != 32 or len(self.y) != 32:
-            raise InvalidInput(f"a public key has two coordinates of 32 bytes, not {len(self.x)} and {len(self.y)}")
-
-    @property
-    def uncompressed(self) -> bytes:
-        """65 bytes: 04 || x || y, as eciespy and eciesjs take it."""
-        return b"\x04" + self.x + self.y
-
-    @classmethod
-    def from_public(cls, public_key: bytes) -> NodeKey:
-        """From 33 (compressed), 64 or 65 (uncompressed) bytes. Raises InvalidInput."""
-        try:
-            if len(public_key) == 33:
-                raw = PublicKey.from_compressed_bytes(public_key).to_bytes()
-            else:
-                raw = PublicKey(public_key[1:] if len(public_key) == 65 else public_key).to_bytes()
-        except (ValidationError, ValueError) as error:
-            raise InvalidInput(
-                f"{len(public_key)} bytes are not a secp256k1 public key: give 33 bytes compressed or 65 uncompressed"
-            ) from error
-        return cls(raw[:32], raw[32:])
-
-    def __str__(self) -> str:
-        return "0x" + self.uncompressed.hex()
+from nvm_chain.keys import PublicKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +21,8 @@ class Node:
     account: str
     active: bool
     version: int
-    key: NodeKey
-    previous_key: NodeKey | None
+    key: PublicKey
+    previous_key: PublicKey | None
     previous_until: int
     endpoint: str
 
@@ -71,8 +34,8 @@ class Node:
             account=account,
             active=raw["active"],
             version=raw["version"],
-            key=NodeKey(raw["key"]["x"], raw["key"]["y"]),
-            previous_key=NodeKey(previous["x"], previous["y"]) if raw["previousUntil"] else None,
+            key=PublicKey.of(raw["key"]["x"], raw["key"]["y"]),
+            previous_key=PublicKey.of(previous["x"], previous["y"]) if raw["previousUntil"] else None,
             previous_until=raw["previousUntil"],
             endpoint=raw["endpoint"],
         )
@@ -88,13 +51,13 @@ class NodeRegistry:
     def _call(self, function: str, *args: Any) -> Call[Any]:
         return self._abi.call(self.address, function, *args)
 
-    def register(self, key: NodeKey, endpoint: str) -> Call[None]:
+    def register(self, key: PublicKey, endpoint: str) -> Call[None]:
         """Registers the sender as a node."""
-        return self._call("register", (key.x, key.y), endpoint)
+        return self._call("register", _key(key), endpoint)
 
-    def rotate_key(self, key: NodeKey, overlap: int) -> Call[None]:
+    def rotate_key(self, key: PublicKey, overlap: int) -> Call[None]:
         """Replaces the encryption key; the old one stays valid for `overlap` seconds."""
-        return self._call("rotateKey", (key.x, key.y), overlap)
+        return self._call("rotateKey", _key(key), overlap)
 
     def set_endpoint(self, endpoint: str) -> Call[None]:
         """Changes the base URL."""
@@ -112,3 +75,15 @@ class NodeRegistry:
     def is_active(self, account: str) -> Call[bool]:
         """Whether the account is a registered node that has not retired."""
         return self._call("isActive", address(account, "node"))
+
+    def number_of(self, account: str) -> Call[tuple[int, bool]]:
+        """The node's number, which contracts store for the address, and whether it is active; 0 = not registered."""
+        return self._call("numberOf", address(account, "node"))
+
+    def account_of(self, number: int) -> Call[str]:
+        """The node with this number; ZERO_ADDRESS = there is none."""
+        return self._call("accountOf", number)
+
+
+def _key(key: PublicKey) -> tuple[bytes, bytes]:
+    return key.x.to_bytes(32, "big"), key.y.to_bytes(32, "big")

@@ -194,9 +194,12 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """What a subscriber would get back now. available_at: unix seconds, 0 = not announced."""
+    """What a subscriber would get back now, or could announce.
 
-    credits: int
+    quantity: credits, or seconds on a time plan. amount: base units. available_at: unix seconds, 0 = not announced.
+    """
+
+    quantity: int
     amount: int
     available_at: int
 

@@ -15,6 +15,7 @@ from eth_utils.crypto import keccak
 
 from nvm_chain.address import address
 from nvm_chain.errors import InvalidInput, TransactionFailed
+from nvm_chain.keys import generate_private_key, private_key_bytes
 from nvm_chain.secret import Secret
 
 Rpc = Callable[[str, Sequence[Any]], Awaitable[Any]]
@@ -42,13 +43,13 @@ class LocalWallet:
 
     def __init__(self, key: Secret) -> None:
         """key: 32 bytes, or their hex with or without 0x. Raises InvalidInput without showing the key."""
-        self._account = _account(key)
+        self._account: LocalAccount = Account.from_key(private_key_bytes(key))
         self.address = str(self._account.address)
 
     @classmethod
     def create(cls) -> LocalWallet:
         """A new random key from the system's generator."""
-        return cls(Secret(os.urandom(32)))
+        return cls(generate_private_key())
 
     @classmethod
     def from_env(cls, variable: str = "NVM_PRIVATE_KEY") -> LocalWallet:
@@ -139,24 +140,6 @@ class UnlockedWallet:
 def transaction_hash(raw: bytes) -> str:
     """The hash of a signed transaction."""
     return "0x" + keccak(raw).hex()
-
-
-def _account(key: Secret) -> LocalAccount:
-    value: bytes | None = key.reveal_bytes()
-    if value is not None and len(value) != 32:
-        try:
-            value = bytes.fromhex(value.decode().removeprefix("0x"))
-        except ValueError:
-            value = None
-    if value is not None and len(value) == 32:
-        try:
-            account: LocalAccount = Account.from_key(value)
-            return account
-        except Exception:  # eth-keys raises several kinds, and their texts carry the key
-            pass
-    raise InvalidInput(
-        "this is not a private key: it has 64 hex digits and is neither zero nor above the curve's order"
-    )
 
 
 def _jsonable(value: Any) -> Any:
