@@ -1,0 +1,197 @@
+"""The load generator: closed loop (as fast as answers come) or open loop (a fixed rate), whole answers or streams.
+
+`python -m bench.relay.load URL --key KEY --model M [--connections N] [--seconds S] [--rate R] [--stream] [--keys-file F]` prints
+one JSON object: requests, errors, per_second, latency in milliseconds (p50, p99), and for paced streams what was added to
+each event. In open loop a latency counts from the moment at which the request was due, so that a slow answer can't hide the
+ones behind it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import random
+import re
+import sys
+import time
+from pathlib import Path
+from typing import cast
+from urllib.parse import urlsplit
+
+import orjson
+import uvloop
+
+from bench.relay.http1 import Framer
+
+_STAMP = re.compile(rb"@([0-9]{6,20})@")
+
+
+class Connection(asyncio.Protocol):
+    """One keep-alive connection with one request under way at most."""
+
+    def __init__(self, load: Load) -> None:
+        self.load = load
+        self.framer = Framer()
+        self.transport: asyncio.Transport | None = None
+        self.due = 0
+        self.busy = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by the event loop."""
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's own class, not a subclass
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the event loop."""
+        self.transport = None
+        if self.busy:
+            self.load.errors += 1
+
+    def send(self, due: int) -> None:
+        """Sends the next request; `due` is when it should have gone out, monotonic nanoseconds."""
+        assert self.transport is not None
+        self.due, self.busy = due, True
+        self.transport.write(next(self.load.requests))
+
+    def data_received(self, data: bytes) -> None:
+        """Called by the event loop."""
+        if self.load.paced:
+            now = time.monotonic_ns()
+            self.load.event_delays += [now - int(stamp) for stamp in _STAMP.findall(data)]
+        message = self.framer.feed(data)
+        if message is None:
+            return
+        self.busy = False
+        self.load.done(self, self.framer.status, message)
+
+
+class Load:
+    """One run against one URL."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        url = urlsplit(args.url)
+        self.host, self.port = url.hostname or "127.0.0.1", url.port or 80
+        keys = Path(args.keys_file).read_text().split() if args.keys_file else [args.key]
+        body = {"model": args.model, "input": "What is 6 times 7? " + "x" * 800}
+        if args.stream:
+            body["stream"] = True
+        raw = orjson.dumps(body)
+        head = (
+            f"POST {url.path.rstrip('/')}/responses HTTP/1.1\r\nhost: {self.host}:{self.port}\r\nauthorization: Bearer %s\r\n"
+            f"content-type: application/json\r\naccept: */*\r\ncontent-length: {len(raw)}\r\n\r\n"
+        )
+        random.Random(7).shuffle(keys)
+        self.requests = itertools.cycle([(head % key).encode() + raw for key in keys])
+        self.paced = args.paced
+        self.latencies: list[int] = []
+        self.event_delays: list[int] = []
+        self.errors = 0
+        self.first_error = b""
+        self.idle: list[Connection] = []
+        self.late = 0
+        self.waiting: list[int] = []
+        self.stop_at = 0
+
+    def done(self, connection: Connection, status: int, message: bytes) -> None:
+        """An answer is complete."""
+        now = time.monotonic_ns()
+        if status == 200:
+            self.latencies.append(now - connection.due)
+        else:
+            self.errors += 1
+            self.first_error = self.first_error or message[:400]
+        if connection.transport is None or connection.transport.is_closing():
+            return
+        if self.args.rate:
+            if self.waiting:
+                connection.send(self.waiting.pop(0))
+            else:
+                self.idle.append(connection)
+        elif now < self.stop_at:
+            connection.send(now)
+
+    async def run(self) -> dict[str, object]:
+        """Runs for the given time, warm-up excluded."""
+        loop = asyncio.get_running_loop()
+        connections: list[Connection] = []
+        for _ in range(self.args.connections):
+            _, protocol = await loop.create_connection(lambda: Connection(self), self.host, self.port)
+            connections.append(protocol)
+        for seconds in (self.args.warmup, self.args.seconds):
+            self.latencies, self.event_delays, self.errors = [], [], 0
+            begin = time.monotonic_ns()
+            self.stop_at = begin + int(seconds * 1e9)
+            if self.args.rate:
+                await self.open_loop(connections, begin)
+            else:
+                for connection in connections:
+                    connection.send(time.monotonic_ns())
+                await asyncio.sleep(seconds)
+            elapsed = (time.monotonic_ns() - begin) / 1e9
+            counted, delays, errors = list(self.latencies), list(self.event_delays), self.errors
+            for _ in range(600):  # let what is under way come home, so that the next phase starts idle
+                if not any(c.busy for c in connections):
+                    break
+                await asyncio.sleep(0.05)
+        return self.report(counted, delays, errors, elapsed)
+
+    async def open_loop(self, connections: list[Connection], begin: int) -> None:
+        """Sends at a fixed rate whatever the answers do."""
+        gap = 1e9 / self.args.rate
+        self.idle, self.waiting = list(connections), []
+        number = 0
+        while (now := time.monotonic_ns()) < self.stop_at:
+            while begin + number * gap <= now:
+                due = int(begin + number * gap)
+                number += 1
+                if self.idle:
+                    self.idle.pop().send(due)
+                else:
+                    self.waiting.append(due)
+            await asyncio.sleep(max(0.0, (begin + number * gap - time.monotonic_ns()) / 1e9))
+
+    def report(self, latencies: list[int], delays: list[int], errors: int, elapsed: float) -> dict[str, object]:
+        """The figures of one run."""
+        result: dict[str, object] = {
+            "requests": len(latencies),
+            "errors": errors,
+            "per_second": round(len(latencies) / elapsed, 1),
+            "p50_ms": _quantile(latencies, 0.50),
+            "p99_ms": _quantile(latencies, 0.99),
+        }
+        if self.paced:
+            result["event_p50_ms"] = _quantile(delays, 0.50)
+            result["event_p99_ms"] = _quantile(delays, 0.99)
+        if self.first_error:
+            result["first_error"] = self.first_error.decode(errors="replace")
+        return result
+
+
+def _quantile(nanoseconds: list[int], q: float) -> float | None:
+    if not nanoseconds:
+        return None
+    ordered = sorted(nanoseconds)
+    return round(ordered[min(len(ordered) - 1, int(q * len(ordered)))] / 1e6, 3)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("url", help="base URL with /v1")
+    parser.add_argument("--key", default="sk-bench")
+    parser.add_argument("--keys-file", help="many keys, one a line, used in turn")
+    parser.add_argument("--model", default="bench-1")
+    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--warmup", type=float, default=1.0)
+    parser.add_argument("--rate", type=float, default=0.0, help="requests a second (open loop)")
+    parser.add_argument("--stream", action="store_true")
+    parser.add_argument("--paced", action="store_true", help="read the time stamps of a paced upstream")
+    args = parser.parse_args()
+    result = uvloop.run(Load(args).run())
+    sys.stdout.buffer.write(orjson.dumps(result) + b"\n")
+
+
+if __name__ == "__main__":
+    main()
