@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 
-MICRO = 1_000_000
-"""Micro-credits per credit: the unit of weights."""
+from nvm_chain.pricing import MICRO, Pricing
 
 USAGE_MISSING = "usage_missing"
 """Flag of a charge whose provider didn't say what was used: it costs the offer's minimum."""
 
+_COUNTS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
 _LIMIT = 2**63
 
 
@@ -19,18 +20,21 @@ class Usage:
     """What the provider counted for one answer, over all its provider calls.
 
     input_tokens includes cached_tokens, output_tokens includes reasoning_tokens, as in OpenAI's usage object.
+    tool_calls: calls of hosted tools by the type of their output item (`web_search_call`, …).
+    Raises ValueError for anything that isn't a whole number from 0 to 2^63 - 1.
     """
 
     input_tokens: int = 0
     cached_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
-    tool_calls: int = 0
+    tool_calls: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if type(value) is not int or not 0 <= value < _LIMIT:
-                raise ValueError(f"usage.{name} is {value!r}: a count is a whole number from 0 to 2^63 - 1")
+        for name in _COUNTS:
+            _check(name, getattr(self, name))
+        for kind, calls in self.tool_calls.items():
+            _check(f"tool_calls.{kind}", calls)
 
     def __add__(self, other: Usage) -> Usage:
         """The usage of two provider calls that gave one answer."""
@@ -39,80 +43,46 @@ class Usage:
             self.cached_tokens + other.cached_tokens,
             self.output_tokens + other.output_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
-            self.tool_calls + other.tool_calls,
+            dict(Counter(self.tool_calls) + Counter(other.tool_calls)),
         )
 
     def counts(self) -> dict[str, int]:
-        """The counts by name, as the ledger keeps them."""
-        return {
-            "input_tokens": self.input_tokens,
-            "cached_tokens": self.cached_tokens,
-            "output_tokens": self.output_tokens,
-            "reasoning_tokens": self.reasoning_tokens,
-            "tool_calls": self.tool_calls,
-        }
+        """The counts that aren't zero, by name, as the ledger keeps them; tool calls as `tool_calls.<type>`."""
+        counts = {name: value for name in _COUNTS if (value := getattr(self, name))}
+        return counts | {f"tool_calls.{kind}": calls for kind, calls in self.tool_calls.items() if calls}
 
 
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """The builder's prices in micro-credits: per answer, per token of each kind, per tool call.
-
-    Source: `pricing` of the sealed definition. A kind of token that isn't named costs what its wider kind costs: cached
-    like input, reasoning like output.
-    """
-
-    answer: int = 0
-    input: int = 0
-    cached: int | None = None
-    output: int = 0
-    reasoning: int | None = None
-    tool_call: int = 0
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if value is None and name in ("cached", "reasoning"):
-                continue
-            if type(value) is not int or not 0 <= value < _LIMIT:
-                raise ValueError(f"pricing.{name} is {value!r}: a weight is a whole number of micro-credits, 0 or more")
-
-    @classmethod
-    def parse(cls, pricing: Mapping[str, object] | None) -> Weights | None:
-        """Weights from a definition's `pricing` object; None = fixed price. Raises ValueError that names the field."""
-        if not pricing:
-            return None
-        unknown = sorted(pricing.keys() - cls.__dataclass_fields__.keys())
-        if unknown:
-            known = ", ".join(cls.__dataclass_fields__)
-            raise ValueError(f"pricing.{unknown[0]} is not a weight; the weights are {known}")
-        return cls(**pricing)  # type: ignore[arg-type]  # __post_init__ checks every value
-
-    def micro_credits(self, usage: Usage) -> int:
-        """The exact price before rounding. Counts that contradict each other (more cached than input) are capped."""
-        cached = min(usage.cached_tokens, usage.input_tokens)
-        reasoning = min(usage.reasoning_tokens, usage.output_tokens)
-        return (
-            self.answer
-            + (usage.input_tokens - cached) * self.input
-            + cached * (self.input if self.cached is None else self.cached)
-            + (usage.output_tokens - reasoning) * self.output
-            + reasoning * (self.output if self.reasoning is None else self.reasoning)
-            + usage.tool_calls * self.tool_call
-        )
+def micro_credits(usage: Usage, pricing: Pricing) -> int:
+    """The exact price before rounding and clamping. Counts that contradict each other (cached > input) are capped."""
+    cached = min(usage.cached_tokens, usage.input_tokens)
+    reasoning = min(usage.reasoning_tokens, usage.output_tokens)
+    tools = sum(calls * pricing.tool_calls.get(kind, 0) for kind, calls in usage.tool_calls.items())
+    return (
+        pricing.call
+        + (usage.input_tokens - cached) * pricing.input
+        + cached * pricing.cached_input
+        + (usage.output_tokens - reasoning) * pricing.output
+        + reasoning * pricing.reasoning
+        + tools * MICRO
+    )
 
 
-def price(
-    usage: Usage | None, weights: Weights | None, min_credits: int, max_credits: int
-) -> tuple[int, frozenset[str]]:
+def price(usage: Usage | None, pricing: Pricing, min_credits: int, max_credits: int) -> tuple[int, frozenset[str]]:
     """Credits for one answer, within [min_credits, max_credits] of the offer, and flags for the charge.
 
-    Fixed price (min = max, or no weights): the minimum. Otherwise ceil(micro-credits / 1,000,000), clamped. Usage
-    missing where weights need it: the minimum, flagged.
+    Pricing `fixed`: the minimum. Pricing `tokens`: ceil(micro-credits / 1,000,000), clamped; where the usage is missing
+    the minimum, flagged. Raises ValueError for an offer whose minimum is above its maximum.
     """
-    if min_credits > max_credits:
-        raise ValueError(f"the offer's minimum {min_credits} is above its maximum {max_credits}")
-    if weights is None or min_credits == max_credits:
+    if not 0 <= min_credits <= max_credits:
+        raise ValueError(f"{min_credits} to {max_credits} credits are no offer")
+    if pricing.mode == "fixed":
         return min_credits, frozenset()
     if usage is None:
         return min_credits, frozenset({USAGE_MISSING})
-    credits = -(-weights.micro_credits(usage) // MICRO)
+    credits = -(-micro_credits(usage, pricing) // MICRO)
     return min(max(credits, min_credits), max_credits), frozenset()
+
+
+def _check(name: str, value: object) -> None:
+    if type(value) is not int or not 0 <= value < _LIMIT:
+        raise ValueError(f"usage.{name} is {value!r}: a count is a whole number from 0 to 2^63 - 1")

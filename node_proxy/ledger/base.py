@@ -154,7 +154,7 @@ class ChargeRecord:
 class BatchState(StrEnum):
     """prepared (numbered, nothing sent) → sent (a transaction may exist) → mined (in a block) → confirmed (final).
 
-    parked: set aside with a reason; its charges stay counted against the account, nothing sends it by itself.
+    parked: set aside with a reason; its charges stay counted against their accounts until `unpark`.
     """
 
     PREPARED = "prepared"
@@ -236,16 +236,21 @@ class Backlog:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Up to which block the chain's logs are worked in. seen: when the chain was last reached."""
+    """Up to which block the chain's logs are worked in.
+
+    seen: when the chain was last reached. floor: accounts read before this block have to be read again, because logs
+    between then and now were left out.
+    """
 
     block: int
     block_hash: bytes
     seen: float
+    floor: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """A batch of ours that the chain has applied (event Settled). missing: credits not taken, by subscriber (Shortfall)."""
+    """A batch of ours that the chain has applied (event Settled). missing: credits not taken, by subscriber."""
 
     did: bytes
     plan: bytes
@@ -328,10 +333,11 @@ class Ledger(Protocol):
     async def observe(self, snapshots: Sequence[Snapshot]) -> None:
         """Accounts read between two advances; all batches applied up to their block have been worked in before."""
 
-    async def rewind(self, block: int) -> None:
-        """Blocks after `block` are no longer part of the chain (reorg), or can't be vouched for (gap).
+    async def rewind(self, block: int, block_hash: bytes) -> None:
+        """The chain has been reorganised: `block` is the last one that still holds.
 
-        Batches applied after it count as sent again, accounts read after it have to be read again.
+        Batches applied after it count as sent again, accounts read after it have to be read again, and the checkpoint
+        goes back.
         """
 
     async def known(self, accounts: Sequence[AccountId]) -> list[AccountId]:
@@ -362,21 +368,21 @@ class Ledger(Protocol):
     async def confirm(self, batch_id: int) -> Batch:
         """mined → confirmed. Raises BatchConflict."""
 
-    async def park(self, batch_id: int, subscribers: Sequence[bytes] | None, reason: str, *, now: int) -> Batch | None:
-        """Sets entries aside in a batch of their own, or the whole batch (None); answers what is left of it.
+    async def set_root(self, batch_id: int, root: bytes) -> Batch:
+        """The Merkle root of the batch's receipts. Raises BatchConflict unless the batch is prepared."""
 
-        Only where no transaction of the batch can be applied any more: it forgets the attempts, the rest keeps its
-        number and is prepared again. Raises BatchConflict for batches mined or confirmed.
+    async def shrink(self, batch_id: int, keep: Sequence[bytes]) -> Batch:
+        """Keeps these subscribers' entries; the others' charges wait for a later batch.
+
+        Only where no transaction of the batch can be applied any more: its attempts are forgotten, and it is prepared
+        again under the same number. Raises BatchConflict unless the batch is prepared or sent.
         """
 
-    async def divide(self, batch_id: int, *, now: int) -> tuple[Batch, Batch]:
-        """Halves a batch of at least two entries under the same condition as `park`.
+    async def park(self, batch_id: int, subscribers: Sequence[bytes], reason: str, *, now: int) -> Batch | None:
+        """Sets entries aside with a reason, under the same condition as `shrink`; answers what is left of the batch."""
 
-        The first half keeps the number; the second waits, parked with an empty reason, until `resume` numbers it.
-        """
-
-    async def resume(self, batch_id: int, number: int) -> Batch:
-        """parked → prepared under a new number. Raises BatchConflict as `prepare` does."""
+    async def unpark(self, batch_id: int) -> None:
+        """The parked charges wait again, as if they had never been in a batch. Raises BatchConflict unless parked."""
 
     def leader(self) -> AbstractAsyncContextManager[bool]:
         """Whether this process is the one that settles, for as long as the context lasts; at most one is."""
@@ -386,7 +392,7 @@ class Ledger(Protocol):
     async def charges(
         self, *, subscriber: bytes | None = None, batch: int | None = None, after: str = "", limit: int = 100
     ) -> list[ChargeRecord]:
-        """Charges in the order of capture, starting after the id `after`."""
+        """Charges in the order of their ids, which is that of the reservations, starting after the id `after`."""
 
     async def consumed(self) -> Mapping[AccountId, int]:
         """Per account, credits that confirmed and mined batches have taken: what this node's settlements explain."""
