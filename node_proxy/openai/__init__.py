@@ -1,0 +1,1 @@
+"""OpenAI's surfaces, one file each. Nothing here talks to the chain."""

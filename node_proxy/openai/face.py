@@ -1,0 +1,332 @@
+"""The public face of a provider's Response: what a subscriber may see, in a form that OpenAI's types accept.
+
+Deny by default: an object is built anew from the members listed here, so that whatever a provider adds (instructions,
+tools, model, prompt, account, settings, ids) stays on the other side. Items and events of kinds not listed are left out
+and the numbering is closed up behind them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from node_proxy.openai.ids import IdMap
+
+Json = dict[str, Any]
+Rule = Callable[["Face", Any], Any]
+
+TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed"})
+"""Events after which nothing follows. `error` ends a stream too, without a response."""
+
+_ERROR_CODES = frozenset(
+    {
+        *(
+            "server_error",
+            "rate_limit_exceeded",
+            "invalid_prompt",
+            "vector_store_timeout",
+            "unsupported_image_media_type",
+        ),
+        *("invalid_image", "invalid_image_format", "invalid_base64_image", "invalid_image_url", "invalid_image_mode"),
+        *("image_too_large", "image_too_small", "image_parse_error", "image_file_too_large", "image_file_not_found"),
+        *("image_content_policy_violation", "empty_image_file", "failed_to_download_image"),
+    }
+)
+_STATUS = frozenset({"completed", "failed", "in_progress", "cancelled", "queued", "incomplete"})
+_INCOMPLETE = frozenset({"max_output_tokens", "content_filter"})
+
+
+class Face:
+    """Shows one response to one subscriber.
+
+    name: how the assistant is called in `model`. echo: members of the response that repeat what the caller asked for.
+    """
+
+    __slots__ = ("_echo", "_hidden", "_ids", "_name", "_number")
+
+    def __init__(self, ids: IdMap, name: str, echo: Mapping[str, Any]) -> None:
+        self._ids = ids
+        self._name = name
+        self._echo = dict(echo)
+        self._hidden: set[int] = set()
+        self._number = 0
+
+    def response(self, value: Mapping[str, Any]) -> Json:
+        """A Response object."""
+        error, details, status = value.get("error"), value.get("incomplete_details"), value.get("status")
+        output = value.get("output")
+        return {
+            "id": self._ids.public(value.get("id"), "resp_"),
+            "object": "response",
+            "created_at": _number(value.get("created_at")),
+            "completed_at": _scalar(self, value.get("completed_at")),
+            "status": status if status in _STATUS else None,
+            "background": False,
+            "error": _error(error) if isinstance(error, dict) else None,
+            "incomplete_details": _incomplete(details) if isinstance(details, dict) else None,
+            "instructions": None,
+            "max_output_tokens": None,
+            "metadata": {},
+            "model": self._name,
+            "output": _items(self, output if isinstance(output, list) else []),
+            "parallel_tool_calls": True,
+            "previous_response_id": None,
+            "reasoning": None,
+            "store": False,
+            "temperature": None,
+            "text": {"format": {"type": "text"}},
+            "tool_choice": "auto",
+            "tools": [],
+            "top_p": None,
+            "truncation": "disabled",
+            "usage": usage(value.get("usage")),
+            **self._echo,
+        }
+
+    def event(self, value: Mapping[str, Any]) -> Json | None:
+        """A stream event, numbered; None for one that stays hidden."""
+        kind = value.get("type")
+        rules = _EVENTS.get(kind) if isinstance(kind, str) else None
+        if rules is None:
+            return None
+        index = value.get("output_index")
+        if index in self._hidden:
+            return None
+        if rules is _EVENT_WITH_ITEM and _item_hidden(value.get("item")):
+            if isinstance(index, int):
+                self._hidden.add(index)
+            return None
+        shown: Json = {"type": kind}
+        for name, rule in rules:
+            shown[name] = rule(self, value.get(name))
+        if "obfuscation" in value:
+            shown["obfuscation"] = _scalar(self, value["obfuscation"])
+        return self.numbered(shown)
+
+    def numbered(self, shown: Json) -> Json:
+        """Gives an event the next sequence number."""
+        shown["sequence_number"] = self._number
+        self._number += 1
+        return shown
+
+
+def usage(value: object) -> Json | None:
+    """A usage object with all members that the types require; None where the provider sent none that adds up."""
+    if not isinstance(value, dict):
+        return None
+    given, taken = value.get("input_tokens_details"), value.get("output_tokens_details")
+    given, taken = given if isinstance(given, dict) else {}, taken if isinstance(taken, dict) else {}
+    incoming, outgoing = _count(value.get("input_tokens")), _count(value.get("output_tokens"))
+    return {
+        "input_tokens": incoming,
+        "input_tokens_details": {
+            "cached_tokens": _count(given.get("cached_tokens")),
+            "cache_write_tokens": _count(given.get("cache_write_tokens")),
+        },
+        "output_tokens": outgoing,
+        "output_tokens_details": {"reasoning_tokens": _count(taken.get("reasoning_tokens"))},
+        "total_tokens": incoming + outgoing,
+    }
+
+
+# -------------------------------------------------------------------------------------------------------------- rules
+
+
+def _count(value: object) -> int:
+    return value if type(value) is int and 0 <= value < 2**53 else 0
+
+
+def _number(value: object) -> int | float:
+    return value if type(value) is int or type(value) is float else 0
+
+
+def _scalar(_: Face, value: Any) -> Any:
+    return value if isinstance(value, str | int | float | bool) else None
+
+
+def _text(_: Face, value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _texts(_: Face, value: Any) -> list[str]:
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
+
+
+def _nothing(_: Face, __: Any) -> None:
+    return None
+
+
+def _empty(_: Face, __: Any) -> list[Any]:
+    return []
+
+
+def _id(kind: str) -> Rule:
+    return lambda face, value: face._ids.public(value, kind)
+
+
+def _index(face: Face, value: Any) -> int:
+    position = _count(value)
+    return position - sum(1 for hidden in face._hidden if hidden < position) if face._hidden else position
+
+
+def _position(_: Face, value: Any) -> int:
+    return _count(value)
+
+
+def _one_of(*allowed: str) -> Rule:
+    return lambda face, value: value if value in allowed else allowed[0]
+
+
+def _object(**rules: Rule) -> Rule:
+    def show(face: Face, value: Any) -> Json:
+        given = value if isinstance(value, dict) else {}
+        return {name: rule(face, given.get(name)) for name, rule in rules.items()}
+
+    return show
+
+
+def _optional(rule: Rule) -> Rule:
+    return lambda face, value: None if value is None else rule(face, value)
+
+
+def _list(rule: Rule) -> Rule:
+    def show(face: Face, value: Any) -> list[Any]:
+        shown = [rule(face, one) for one in value] if isinstance(value, list) else []
+        return [one for one in shown if one is not None]
+
+    return show
+
+
+def _by_type(**kinds: Rule) -> Rule:
+    """An object of one of several types; None for any other."""
+
+    def show(face: Face, value: Any) -> Json | None:
+        kind = value.get("type") if isinstance(value, dict) else None
+        rule = kinds.get(kind) if isinstance(kind, str) else None
+        return None if rule is None else {"type": kind, **rule(face, value)}
+
+    return show
+
+
+def _error(value: Json) -> Json:
+    code = value.get("code")
+    return {
+        "code": code if code in _ERROR_CODES else "server_error",
+        "message": "The assistant's provider failed on this response. Nothing was charged.",
+    }
+
+
+def _incomplete(value: Json) -> Json:
+    reason = value.get("reason")
+    return {"reason": reason} if reason in _INCOMPLETE else {}
+
+
+# ------------------------------------------------------------------------------------------------------------- shapes
+
+_annotation = _by_type(
+    file_citation=_object(file_id=_id("file-"), filename=_text, index=_position),
+    url_citation=_object(end_index=_position, start_index=_position, title=_text, url=_text),
+    container_file_citation=_object(
+        container_id=_id("cntr_"), end_index=_position, file_id=_id("cfile_"), filename=_text, start_index=_position
+    ),
+    file_path=_object(file_id=_id("file-"), index=_position),
+)
+_output_text = _object(annotations=_list(_annotation), text=_text, logprobs=_empty)
+_part = _by_type(output_text=_output_text, refusal=_object(refusal=_text), reasoning_text=_object(text=_text))
+_summary = _by_type(summary_text=_object(text=_text))
+_status = _one_of("completed", "in_progress", "incomplete")
+_tool_status = _one_of("completed", "in_progress", "searching", "interpreting", "generating", "failed", "incomplete")
+_search_action = _by_type(
+    search=_object(query=_text, queries=_texts),
+    open_page=_object(url=_text),
+    find_in_page=_object(pattern=_text, url=_text),
+)
+
+
+def _web_search(face: Face, value: Json) -> Json:
+    action = _search_action(face, value.get("action")) or {"type": "search", "query": "", "queries": []}
+    return {
+        "id": face._ids.public(value.get("id"), "ws_"),
+        "action": action,
+        "status": _tool_status(face, value.get("status")),
+    }
+
+
+_ITEMS: dict[str, Rule] = {
+    "message": _object(
+        id=_id("msg_"), content=_list(_part), role=_one_of("assistant"), status=_status, phase=_optional(_scalar)
+    ),
+    "reasoning": _object(
+        id=_id("rs_"), summary=_list(_summary), content=_optional(_list(_part)), status=_optional(_status)
+    ),
+    "function_call": _object(id=_id("fc_"), call_id=_id("call_"), name=_text, arguments=_text, status=_status),
+    "custom_tool_call": _object(id=_id("ctc_"), call_id=_id("call_"), name=_text, input=_text),
+    "web_search_call": _web_search,
+    "file_search_call": _object(id=_id("fs_"), queries=_texts, status=_tool_status, results=_nothing),
+    "code_interpreter_call": _object(
+        id=_id("ci_"), code=_optional(_text), container_id=_id("cntr_"), outputs=_nothing, status=_tool_status
+    ),
+    "image_generation_call": _object(id=_id("ig_"), result=_optional(_text), status=_tool_status),
+}
+_item = _by_type(**_ITEMS)
+_items = _list(_item)
+
+
+def _item_hidden(value: object) -> bool:
+    return not isinstance(value, dict) or value.get("type") not in _ITEMS
+
+
+def _response(face: Face, value: Any) -> Json:
+    return face.response(value if isinstance(value, dict) else {})
+
+
+def _event(*names: str, **rules: Rule) -> tuple[tuple[str, Rule], ...]:
+    common: dict[str, Rule] = {
+        "item": _item,
+        "part": _part,
+        "response": _response,
+        "item_id": _id("msg_"),
+        "output_index": _index,
+        "content_index": _position,
+        "summary_index": _position,
+        "annotation_index": _position,
+        "partial_image_index": _position,
+        "logprobs": _empty,
+    }
+    return tuple((name, common.get(name, _text)) for name in names) + tuple(rules.items())
+
+
+_AT = ("item_id", "output_index")
+_IN = (*_AT, "content_index")
+_IN_SUMMARY = (*_AT, "summary_index")
+_EVENT_WITH_ITEM = _event("item", "output_index")
+_EVENTS: dict[str, tuple[tuple[str, Rule], ...]] = {
+    **{f"response.{status}": _event("response") for status in ("created", "queued", "in_progress")},
+    **{kind: _event("response") for kind in TERMINAL},
+    "response.output_item.added": _EVENT_WITH_ITEM,
+    "response.output_item.done": _EVENT_WITH_ITEM,
+    "response.content_part.added": _event("part", *_IN),
+    "response.content_part.done": _event("part", *_IN),
+    "response.output_text.delta": _event("delta", "logprobs", *_IN),
+    "response.output_text.done": _event("text", "logprobs", *_IN),
+    "response.output_text.annotation.added": _event("annotation_index", *_IN, annotation=_annotation),
+    "response.refusal.delta": _event("delta", *_IN),
+    "response.refusal.done": _event("refusal", *_IN),
+    "response.reasoning_text.delta": _event("delta", *_IN),
+    "response.reasoning_text.done": _event("text", *_IN),
+    "response.reasoning_summary_part.added": _event(*_IN_SUMMARY, part=_summary),
+    "response.reasoning_summary_part.done": _event(*_IN_SUMMARY, part=_summary),
+    "response.reasoning_summary_text.delta": _event("delta", *_IN_SUMMARY),
+    "response.reasoning_summary_text.done": _event("text", *_IN_SUMMARY),
+    "response.function_call_arguments.delta": _event("delta", *_AT),
+    "response.function_call_arguments.done": _event("arguments", *_AT),
+    "response.custom_tool_call_input.delta": _event("delta", *_AT),
+    "response.custom_tool_call_input.done": _event("input", *_AT),
+    "response.code_interpreter_call_code.delta": _event("delta", *_AT),
+    "response.code_interpreter_call_code.done": _event("code", *_AT),
+    "response.image_generation_call.partial_image": _event("partial_image_index", "partial_image_b64", *_AT),
+    **{f"response.web_search_call.{step}": _event(*_AT) for step in ("in_progress", "searching", "completed")},
+    **{f"response.file_search_call.{step}": _event(*_AT) for step in ("in_progress", "searching", "completed")},
+    **{f"response.code_interpreter_call.{step}": _event(*_AT) for step in ("in_progress", "interpreting", "completed")},
+    **{f"response.image_generation_call.{step}": _event(*_AT) for step in ("in_progress", "generating", "completed")},
+}

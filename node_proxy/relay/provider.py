@@ -1,0 +1,316 @@
+"""The one client through which the node talks to providers. Deny by default; every size and time is bounded.
+
+What a provider says when it refuses is for the log only in classified form, and never for the subscriber: its words can
+hold the builder's key, organisation or model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import orjson
+from yarl import URL
+
+from node_proxy.config import Settings
+from node_proxy.errors import (
+    NodeError,
+    ProviderBusy,
+    ProviderError,
+    ProviderGarbage,
+    ProviderNotAllowed,
+    ProviderRefusedBuilder,
+    ProviderRejected,
+    ProviderTimeout,
+    ProviderUnreachable,
+)
+from node_proxy.relay import sse
+from node_proxy.relay.target import AddressForbidden, Allowed, PublicResolver
+from nvm_chain import __version__
+from nvm_chain.secret import Secret
+
+_MAX_ERROR_BYTES = 64 * 1024
+_ERROR_SECONDS = 10.0
+_MAX_RETRY_AFTER = 3600.0
+
+PUBLIC_HEADERS = (b"openai-processing-ms", b"openai-version")
+"""The provider's headers that subscribers may see."""
+
+_QUOTA_CODES = frozenset(
+    {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "account_deactivated", "quota_exceeded"}
+)
+_CALLERS_CODES = {
+    "context_length_exceeded": "The input is longer than this assistant can take: shorten it.",
+    "string_above_max_length": "A text in the request is longer than this assistant can take: shorten it.",
+    "invalid_prompt": "The provider's safety system refuses this input.",
+    "content_policy_violation": "The provider's safety system refuses this input.",
+    "content_filter": "The provider's safety system refuses this input.",
+    "image_too_large": "The image is too large.",
+    "image_too_small": "The image is too small.",
+    "invalid_image": "The image can't be read.",
+    "invalid_image_format": "The image has a format that this assistant doesn't take.",
+    "invalid_base64_image": "The image isn't valid base64.",
+    "invalid_image_url": "The image's URL can't be used.",
+    "image_parse_error": "The image can't be read.",
+    "image_content_policy_violation": "The provider's safety system refuses this image.",
+    "empty_image_file": "The image is empty.",
+    "unsupported_image_media_type": "The image has a format that this assistant doesn't take.",
+    "failed_to_download_image": "The provider couldn't download the image.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderCall:
+    """One request to a provider. base_url, path: where; key: the builder's; body: JSON; caller_params: names of the
+    body's members that came from the caller, whose faults are the caller's to hear about."""
+
+    base_url: str
+    path: str
+    key: Secret
+    body: bytes
+    caller_params: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class ProviderAnswer:
+    """The provider said yes. headers: those that may pass on. request_id: the provider's, for the log."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    request_id: str
+    _response: aiohttp.ClientResponse = field(repr=False)
+    _limit: int = field(repr=False)
+
+    async def json(self) -> dict[str, Any]:
+        """The whole body as a JSON object. Raises ProviderGarbage, ProviderTimeout, ProviderUnreachable."""
+        if not _is_type(self._response, "application/json"):
+            raise ProviderGarbage(
+                "The assistant's provider answered with something that isn't JSON. Nothing was charged."
+            )
+        try:
+            value = orjson.loads(await _read(self._response, self._limit))
+        except orjson.JSONDecodeError:
+            raise ProviderGarbage("The assistant's provider answered with broken JSON. Nothing was charged.") from None
+        if not isinstance(value, dict):
+            raise ProviderGarbage("The assistant's provider answered with JSON of another shape. Nothing was charged.")
+        return value
+
+    async def events(self) -> AsyncIterator[list[sse.Event]]:
+        """Events in groups that arrived together. Raises ProviderGarbage, ProviderTimeout, ProviderUnreachable."""
+        if not _is_type(self._response, "text/event-stream"):
+            raise ProviderGarbage("The assistant's provider answered with something that isn't an event stream.")
+        parser, size = sse.Parser(self._limit), 0
+        with _translated():
+            async for chunk in self._response.content.iter_any():
+                size += len(chunk)
+                if size > self._limit:
+                    raise ProviderGarbage(f"The assistant's provider sent more than {self._limit} bytes.")
+                try:
+                    events = parser.feed(chunk)
+                except sse.EventTooLong:
+                    raise ProviderGarbage("The assistant's provider sent an event that is too long.") from None
+                if events:
+                    yield events
+
+
+class ProviderClient:
+    """Shared by all calls; opened by `open_provider_client`."""
+
+    def __init__(self, settings: Settings, session: aiohttp.ClientSession) -> None:
+        self._session = session
+        self._limit = settings.max_answer_bytes
+        self._allowed = Allowed(settings.allowed_hosts, settings.allow_local_providers)
+
+    def check(self, base_url: str) -> str:
+        """Raises ProviderNotAllowed."""
+        return self._allowed.url(base_url)
+
+    @asynccontextmanager
+    async def post(self, call: ProviderCall) -> AsyncIterator[ProviderAnswer]:
+        """Sends the call; the answer's body is read inside the block. Raises ProviderError in all its kinds."""
+        url = URL(self._allowed.url(call.base_url) + call.path, encoded=True)
+        headers = {
+            "authorization": f"Bearer {call.key.reveal()}",
+            "content-type": "application/json",
+            "accept": "application/json, text/event-stream",
+            "accept-encoding": "identity",
+        }
+        with _translated():
+            async with self._session.post(url, data=call.body, headers=headers, allow_redirects=False) as response:
+                if response.status >= 300:
+                    raise await _refusal(response, call.caller_params)
+                if response.headers.get("content-encoding", "identity") not in ("identity", ""):
+                    raise ProviderGarbage("The assistant's provider compressed an answer that it was asked not to.")
+                yield ProviderAnswer(
+                    status=response.status,
+                    headers=_public(response.headers),
+                    request_id=response.headers.get("x-request-id", "")[:200],
+                    _response=response,
+                    _limit=self._limit,
+                )
+
+
+@asynccontextmanager
+async def open_provider_client(settings: Settings) -> AsyncIterator[ProviderClient]:
+    """One connection pool: no cookies, no proxies from the environment, no redirects, addresses checked."""
+    connector = aiohttp.TCPConnector(
+        resolver=PublicResolver(settings.allow_local_providers), limit=0, limit_per_host=0, ttl_dns_cache=30
+    )
+    timeout = aiohttp.ClientTimeout(
+        total=settings.provider_total_timeout,
+        sock_connect=settings.provider_connect_timeout,
+        sock_read=settings.provider_idle_timeout,
+    )
+    async with aiohttp.ClientSession(
+        connector=connector,
+        timeout=timeout,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"user-agent": f"nvm-node/{__version__}"},
+        auto_decompress=False,
+        trust_env=False,
+    ) as session:
+        yield ProviderClient(settings, session)
+
+
+class _translated:
+    """Turns what aiohttp raises into our errors, without its texts (they can hold the URL)."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None or isinstance(error, NodeError):
+            return
+        if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, AddressForbidden):
+            raise ProviderNotAllowed("This assistant can't run here: its provider's name leads to a private address.")
+        if isinstance(error, AddressForbidden):
+            raise ProviderNotAllowed("This assistant can't run here: its provider's name leads to a private address.")
+        if isinstance(error, asyncio.TimeoutError):
+            raise ProviderTimeout("The assistant's provider didn't answer in time. Nothing was charged; try again.")
+        if isinstance(error, aiohttp.ClientConnectorError):
+            raise ProviderUnreachable(
+                "The assistant's provider can't be reached. Nothing was charged; try again later."
+            )
+        if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError | ConnectionError):
+            raise ProviderUnreachable(
+                "The assistant's provider broke off in the middle. Nothing was charged; try again."
+            )
+        if isinstance(error, aiohttp.ClientError | ValueError):
+            raise ProviderGarbage("The assistant's provider didn't answer with HTTP as it should. Nothing was charged.")
+
+
+def _is_type(response: aiohttp.ClientResponse, wanted: str) -> bool:
+    return response.headers.get("content-type", "").split(";")[0].strip().lower() == wanted
+
+
+async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    if response.content_length is not None and response.content_length > limit:
+        raise ProviderGarbage(f"The assistant's provider answered with more than {limit} bytes. Nothing was charged.")
+    chunks, size = [], 0
+    with _translated():
+        async for chunk in response.content.iter_any():
+            size += len(chunk)
+            if size > limit:
+                raise ProviderGarbage(f"The assistant's provider answered with more than {limit} bytes.")
+            chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _public(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    found = []
+    for name in PUBLIC_HEADERS:
+        value = headers.get(name.decode())
+        if value is not None and len(value) <= 200 and value.isascii() and value.isprintable():
+            found.append((name, value.encode()))
+    return found
+
+
+async def _refusal(response: aiohttp.ClientResponse, caller_params: frozenset[str]) -> ProviderError:
+    """What a status of 300 or more means for the subscriber, in our words."""
+    code, kind, param = _error_fields(await _read_some(response))
+    return classify(response.status, code, kind, param, response.headers, caller_params)
+
+
+def classify(
+    status: int, code: str, kind: str, param: str, headers: Mapping[str, str], caller_params: frozenset[str]
+) -> ProviderError:
+    """What a provider's refusal becomes. code, kind, param: as the provider wrote them, not to be repeated."""
+    if status in (401, 402, 403) or code in _QUOTA_CODES or kind in _QUOTA_CODES:
+        return ProviderRefusedBuilder(
+            "The assistant can't run now: its provider refuses the builder's account. Nothing was charged; "
+            "only the builder can repair it."
+        )
+    if status == 429:
+        return ProviderBusy(
+            "The assistant's provider asks to slow down. Nothing was charged; try again later.",
+            retry_after=_retry_after(headers) or 1.0,
+        )
+    if status in (400, 404, 409, 413, 415, 422):
+        return _about_the_request(status, code, param, caller_params)
+    if status in (408, 504):
+        return ProviderTimeout("The assistant's provider didn't answer in time. Nothing was charged; try again.")
+    if status < 400:
+        return ProviderGarbage("The assistant's provider sends the call elsewhere, which this node doesn't follow.")
+    return ProviderError(
+        f"The assistant's provider failed (HTTP {status}). Nothing was charged; try again.",
+        retry_after=_retry_after(headers),
+    )
+
+
+def _about_the_request(status: int, code: str, param: str, caller_params: Iterable[str]) -> ProviderError:
+    if code in _CALLERS_CODES:
+        error = ProviderRejected(_CALLERS_CODES[code], param="input", extras={"reason": code})
+        return error
+    name = param.split(".")[0].split("[")[0]
+    if name and name in caller_params:
+        shown = param if len(param) <= 100 and param.isascii() and param.isprintable() else name
+        return ProviderRejected(
+            f"The assistant's provider found the parameter {shown!r} of your request wrong.", param=shown
+        )
+    if status == 413:
+        return ProviderRejected("The request is larger than the assistant's provider takes: shorten it.", param="input")
+    return ProviderRefusedBuilder(
+        "The assistant can't run now: its provider refuses what the builder set up for it. Nothing was charged; "
+        "only the builder can repair it."
+    )
+
+
+def _error_fields(body: bytes) -> tuple[str, str, str]:
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return "", "", ""
+    error = value.get("error") if isinstance(value, dict) else None
+    if not isinstance(error, dict):
+        return "", "", ""
+    code, kind, param = (error.get(name) for name in ("code", "type", "param"))
+    return tuple(part if isinstance(part, str) else "" for part in (code, kind, param))  # type: ignore[return-value]
+
+
+async def _read_some(response: aiohttp.ClientResponse) -> bytes:
+    """The beginning of a refusal's body; what can't be read in time isn't worth waiting for."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_ERROR_SECONDS):
+            while len(body) < _MAX_ERROR_BYTES and (chunk := await response.content.read(_MAX_ERROR_BYTES - len(body))):
+                body += chunk
+    except (TimeoutError, aiohttp.ClientError, OSError):
+        pass
+    return bytes(body)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds, from `retry-after-ms` or `retry-after`; a date isn't worth parsing."""
+    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers.get(name, "")) * scale
+        except ValueError:
+            continue
+        if math.isfinite(seconds) and seconds >= 0:
+            return min(seconds, _MAX_RETRY_AFTER)
+    return None

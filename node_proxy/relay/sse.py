@@ -1,0 +1,87 @@
+"""Server-sent events, read as the bytes arrive and written as OpenAI writes them.
+
+Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import orjson
+
+CONTENT_TYPE = b"text/event-stream; charset=utf-8"
+
+
+class Event(NamedTuple):
+    """One event. name: its `event` field, empty if there was none. data: its data lines, joined by line feeds."""
+
+    name: bytes
+    data: bytes
+
+
+class EventTooLong(ValueError):
+    """One event is longer than the reader's limit."""
+
+
+class Parser:
+    """Give it chunks as they come; it gives back each event as soon as its blank line is there.
+
+    Comments, `id` and `retry` are dropped. An event without its blank line at the end of the stream never happened.
+    """
+
+    def __init__(self, max_event_bytes: int) -> None:
+        self._limit = max_event_bytes
+        self._buffer = b""
+        self._started = False
+        self._after_cr = False
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """The events that `chunk` completes. Raises EventTooLong."""
+        if self._after_cr or b"\r" in chunk:
+            chunk = self._with_line_feeds(chunk)
+        buffer = self._buffer + chunk if self._buffer else chunk
+        if not self._started and len(buffer) >= 3:
+            buffer, self._started = buffer.removeprefix(b"\xef\xbb\xbf"), True
+        if b"\n\n" not in buffer:
+            self._keep(buffer)
+            return []
+        *blocks, rest = buffer.split(b"\n\n")
+        self._keep(rest)
+        return [event for block in blocks if (event := _event(block)) is not None]
+
+    def _keep(self, rest: bytes) -> None:
+        if len(rest) > self._limit:
+            raise EventTooLong(f"an event is longer than {self._limit} bytes")
+        self._buffer = rest
+
+    def _with_line_feeds(self, chunk: bytes) -> bytes:
+        """CR and CR LF are line ends too, also when the two come in different chunks."""
+        if self._after_cr and chunk.startswith(b"\n"):
+            chunk = chunk[1:]
+            self._after_cr = False
+        if chunk:
+            self._after_cr = chunk.endswith(b"\r")
+        return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def _event(block: bytes) -> Event | None:
+    name, data = b"", None
+    for line in block.split(b"\n"):
+        if line.startswith(b"data:"):
+            value = line[6:] if line[5:6] == b" " else line[5:]
+            data = value if data is None else data + b"\n" + value
+        elif line.startswith(b"event:"):
+            name = line[7:] if line[6:7] == b" " else line[6:]
+        elif line == b"data":
+            data = b"" if data is None else data + b"\n"
+    return None if data is None else Event(name, data)
+
+
+def event(name: str, value: object) -> bytes:
+    """One event with a JSON value, on the wire."""
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), orjson.dumps(value))
+
+
+def comment(text: str) -> bytes:
+    """A line that every client ignores."""
+    return b": %b\n\n" % text.replace("\r", " ").replace("\n", " ").encode()
