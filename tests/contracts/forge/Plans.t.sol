@@ -3,6 +3,7 @@ pragma solidity 0.8.30;
 
 import {IPlanRegistry} from "../../../contracts/interfaces/IPlanRegistry.sol";
 import {World} from "./World.sol";
+import {Erc20} from "./tokens/Erc20.sol";
 
 /// @notice createPlan, planIdOf, setPaused, retire, offerPlan, acceptPlan, grant: what a plan's owner does.
 contract PlansTest is World {
@@ -18,7 +19,7 @@ contract PlansTest is World {
 
     function test_createPlan_storesWhatWasAskedForAndAnnouncesIt() public {
         IPlanRegistry.Terms memory terms = IPlanRegistry.Terms({
-            token: address(0xbeef),
+            token: address(new Erc20()),
             price: 7,
             creditsPerUnit: 11,
             duration: 13,
@@ -44,13 +45,15 @@ contract PlansTest is World {
         eq(plan.sold, 0, "nothing sold");
         eq(plan.revenue, 0, "nothing earned");
         eq(plan.metadata, keccak256("metadata"), "metadata");
-        (address owner, bool onSale, bool timePlan) = plans.planStatus(created);
-        yes(owner == alice && onSale && !timePlan, "status");
+        (address owner, bool onSale, bool retired, bool timePlan) = plans.planStatus(created);
+        yes(owner == alice && onSale && !retired && !timePlan, "status");
     }
 
     function testFuzz_createPlan_termsComeBackUnchanged(IPlanRegistry.Terms memory terms) public {
         if (terms.creditsPerUnit == 0 && terms.duration == 0) terms.duration = 1;
-        if (terms.price == 0) terms.refundCooldown = 0;
+        if (terms.creditsPerUnit == 0) terms.voucherRequired = false;
+        terms.token = uint160(terms.token) % 2 == 0 ? address(0) : address(plans);
+        if (terms.price == 0) (terms.refundCooldown, terms.token) = (0, address(0));
         if (terms.refundCooldown != 0) {
             terms.refundCooldown = uint24(
                 within(terms.refundCooldown, plans.MIN_REFUND_COOLDOWN(), type(uint24).max)
@@ -58,7 +61,7 @@ contract PlansTest is World {
         }
         bytes32 created = createPlan(terms);
         eq(keccak256(abi.encode(plans.plan(created).terms)), keccak256(abi.encode(terms)), "terms");
-        (,, bool timePlan) = plans.planStatus(created);
+        (,,, bool timePlan) = plans.planStatus(created);
         eq(timePlan ? 1 : 0, terms.creditsPerUnit == 0 ? 1 : 0, "a plan without credits is a time plan");
     }
 
@@ -90,6 +93,27 @@ contract PlansTest is World {
     function test_createPlan_refusesAFreePlanWithRefunds() public {
         IPlanRegistry.Terms memory terms = refundable(creditTerms());
         terms.price = 0;
+        refuse(IPlanRegistry.InvalidTerms.selector);
+        createPlan(terms);
+    }
+
+    function test_createPlan_refusesAFreePlanWithAToken() public {
+        IPlanRegistry.Terms memory terms = creditTerms();
+        (terms.price, terms.token) = (0, address(new Erc20()));
+        refuse(IPlanRegistry.InvalidTerms.selector);
+        createPlan(terms);
+    }
+
+    function test_createPlan_refusesATokenWithoutCode() public {
+        IPlanRegistry.Terms memory terms = creditTerms();
+        terms.token = address(0xbeef);
+        refuse(IPlanRegistry.InvalidTerms.selector);
+        createPlan(terms);
+    }
+
+    function test_createPlan_refusesATimePlanWithVouchers() public {
+        IPlanRegistry.Terms memory terms = timeTerms();
+        terms.voucherRequired = true;
         refuse(IPlanRegistry.InvalidTerms.selector);
         createPlan(terms);
     }
@@ -151,7 +175,7 @@ contract PlansTest is World {
     function test_plan_isUnknownBeforeItIsCreated() public {
         refuse(abi.encodeWithSelector(IPlanRegistry.PlanUnknown.selector, UNKNOWN));
         plans.plan(UNKNOWN);
-        (address owner, bool onSale,) = plans.planStatus(UNKNOWN);
+        (address owner, bool onSale,,) = plans.planStatus(UNKNOWN);
         yes(owner == address(0) && !onSale, "nobody owns it and nobody can buy it");
     }
 
@@ -164,8 +188,8 @@ contract PlansTest is World {
         emit IPlanRegistry.SalesPaused(planId, true);
         vm.prank(builder);
         plans.setPaused(planId, true);
-        (, bool onSale,) = plans.planStatus(planId);
-        no(onSale, "not on sale");
+        (, bool onSale, bool retired,) = plans.planStatus(planId);
+        no(onSale || retired, "not on sale, not retired");
         yes(plans.plan(planId).paused, "paused");
 
         refuse(abi.encodeWithSelector(IPlanRegistry.PlanNotOnSale.selector, planId, false));
@@ -203,8 +227,8 @@ contract PlansTest is World {
         vm.prank(builder);
         plans.retire(planId);
         yes(plans.plan(planId).retired, "retired");
-        (address owner, bool onSale,) = plans.planStatus(planId);
-        yes(owner == builder && !onSale, "owned, not on sale");
+        (address owner, bool onSale, bool retired,) = plans.planStatus(planId);
+        yes(owner == builder && !onSale && retired, "owned, not on sale");
 
         bytes memory ended = abi.encodeWithSelector(IPlanRegistry.PlanNotOnSale.selector, planId, true);
         refuse(ended);

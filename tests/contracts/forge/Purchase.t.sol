@@ -3,7 +3,7 @@ pragma solidity 0.8.30;
 
 import {IPlanRegistry} from "../../../contracts/interfaces/IPlanRegistry.sol";
 import {World} from "./World.sol";
-import {IErc1155} from "./IErc1155.sol";
+import {IERC1155} from "../../../contracts/interfaces/IERC1155.sol";
 import {
     AcceptingReceiver,
     HooklessReceiver,
@@ -37,7 +37,7 @@ contract PurchaseTest is World {
 
     function test_purchase_nativePlanGivesCreditsForExactlyThePrice() public {
         vm.expectEmit(address(plans));
-        emit IErc1155.TransferSingle(alice, address(0), alice, uint256(planId), 300);
+        emit IERC1155.TransferSingle(alice, address(0), alice, uint256(planId), 300);
         vm.expectEmit(address(plans));
         emit IPlanRegistry.Purchased(planId, alice, alice, 3, 3 ether, 0);
         vm.prank(alice);
@@ -225,7 +225,7 @@ contract PurchaseTest is World {
         vm.warp(START + 30 days);
         vm.deal(alice, 1 ether);
         vm.expectEmit(address(plans));
-        emit IErc1155.TransferSingle(alice, alice, address(0), uint256(expiring), 100);
+        emit IERC1155.TransferSingle(alice, alice, address(0), uint256(expiring), 100);
         vm.expectEmit(address(plans));
         emit IPlanRegistry.CreditsExpired(expiring, alice, 100);
         vm.prank(alice);
@@ -422,10 +422,13 @@ contract PurchaseTest is World {
         }
     }
 
-    function test_purchase_refusesATokenThatIsNoContract() public {
-        bytes32 tokens = tokenPlan(address(0xdead));
-        refuse(abi.encodeWithSelector(IPlanRegistry.TransferFailed.selector, address(0xdead), plans, 10_000_000));
+    function test_purchase_refusesATokenWhoseCodeIsGone() public {
+        address token = address(new Erc20());
+        bytes32 tokens = tokenPlan(token);
+        vm.etch(token, "");
+        vm.expectRevert();
         vm.prank(alice);
         plans.purchase(tokens, alice, 1, NO_BOUND);
+        eq(balanceOf(tokens, alice), 0, "no credits");
     }
 }

@@ -158,16 +158,6 @@ contract PurchaseSignedTest is World {
         eq(balanceOf(planId, alice), 100, "what was signed is what is bought");
     }
 
-    function test_purchaseWithAuthorisation_cannotBuyOtherUnitsForTheSameMoney() public {
-       
-        IPlanRegistry.Terms memory terms = creditTerms();
-        (terms.token, terms.price) = (address(token), 0);
-        bytes32 free = createPlan(terms);
-        bytes memory signed = authorise(keyOf("alice"), alice, 0, plans.authorisationNonce(free, alice, 1, "salt"));
-        refuse(IPlanRegistry.TransferFailed.selector);
-        submit(free, alice, 2, "salt", signed);
-    }
-
     function test_purchaseWithAuthorisation_worksOnce() public {
         bytes memory signed =
             authorise(keyOf("alice"), alice, PRICE, plans.authorisationNonce(planId, alice, 1, "salt"));

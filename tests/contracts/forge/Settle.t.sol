@@ -3,7 +3,7 @@ pragma solidity 0.8.30;
 
 import {IAssetRegistry} from "../../../contracts/interfaces/IAssetRegistry.sol";
 import {IPlanRegistry} from "../../../contracts/interfaces/IPlanRegistry.sol";
-import {IErc1155} from "./IErc1155.sol";
+import {IERC1155} from "../../../contracts/interfaces/IERC1155.sol";
 import {Vm} from "./Vm.sol";
 import {World} from "./World.sol";
 
@@ -29,9 +29,9 @@ contract SettleTest is World {
 
     function test_settle_takesTheCreditsAndSaysSo() public {
         vm.expectEmit(address(plans));
-        emit IErc1155.TransferSingle(node, alice, address(0), uint256(planId), 12);
+        emit IERC1155.TransferSingle(node, alice, address(0), uint256(planId), 12);
         vm.expectEmit(address(plans));
-        emit IErc1155.TransferSingle(node, bob, address(0), uint256(planId), 5);
+        emit IERC1155.TransferSingle(node, bob, address(0), uint256(planId), 5);
         vm.expectEmit(address(plans));
         emit IPlanRegistry.Settled(did, planId, node, 1, 4, 17, 17, "root");
         vm.prank(node);
@@ -62,7 +62,7 @@ contract SettleTest is World {
     function test_settle_clampsAndReportsInsteadOfFailingTheBatch() public {
         settle(1, entries(entry(alice, 20, 99)));
         vm.expectEmit(address(plans));
-        emit IErc1155.TransferSingle(node, alice, address(0), uint256(planId), 1);
+        emit IERC1155.TransferSingle(node, alice, address(0), uint256(planId), 1);
         vm.expectEmit(address(plans));
         emit IPlanRegistry.Shortfall(planId, alice, node, 2, 4);
         vm.expectEmit(address(plans));

@@ -6,7 +6,6 @@ import {ILens} from "../../../contracts/interfaces/ILens.sol";
 import {INodeRegistry} from "../../../contracts/interfaces/INodeRegistry.sol";
 import {IPlanRegistry} from "../../../contracts/interfaces/IPlanRegistry.sol";
 import {Base} from "./Base.sol";
-import {IErc1155} from "./IErc1155.sol";
 import {Vm} from "./Vm.sol";
 import {Erc20} from "./tokens/Erc20.sol";
 
@@ -21,7 +20,6 @@ abstract contract World is Base {
     INodeRegistry internal nodes;
     ILens internal lens;
     address internal validator;
-    IErc1155 internal credits;
 
     address internal builder;
     address internal alice;
@@ -60,7 +58,6 @@ abstract contract World is Base {
         );
         assets = IAssetRegistry(plans.assetRegistry());
         lens = ILens(vm.deployCode("Lens.sol:Lens", abi.encode(address(plans))));
-        credits = IErc1155(address(plans));
     }
 
     function newSalt() internal returns (bytes32) {
