@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import copy
-import ipaddress
 import re
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from nvm_chain.canonical import JsonObject, NotStrict, dumps
-from nvm_chain.errors import AssistantsShutDown, DefinitionInvalid
+from nvm_chain.errors import AssistantsShutDown, DefinitionInvalid, InvalidInput
 from nvm_chain.policy import Policy
 from nvm_chain.pricing import Pricing
 from nvm_chain.secret import Secret
 from nvm_chain.settings import check_settings
 from nvm_chain.text import show
+from nvm_chain.urls import base_url
 
 Dialect = Literal["responses", "responses-stateless", "chat", "assistants"]
 """How the provider is spoken to: Responses with state kept there (`store`, conversations), Responses without state,
@@ -163,41 +163,18 @@ _FIELDS = frozenset(f.name for f in fields(Definition))
 
 
 def _base_url(url: object, allow_http: bool) -> str:
-    """`url` in its normal form: no trailing slash. Only the form is checked."""
-    if not isinstance(url, str) or not url:
-        raise DefinitionInvalid("base_url", f"{show(url)} is not a URL such as https://api.openai.com/v1")
-    if not re.fullmatch(r"[!-~]{1,500}", url) or "\\" in url:
-        problem = "has spaces, backslashes or non-ASCII characters; write the host as xn--…, the rest as %XX"
-        raise DefinitionInvalid("base_url", f"{show(url)} {problem}")
     try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        raise DefinitionInvalid("base_url", f"{show(url)} is not a URL: {error}") from None
-    if parts.scheme not in ("https", "http") or not host:
-        raise DefinitionInvalid("base_url", f"{show(url)} must start with https:// and name a host")
-    if "@" in parts.netloc:
-        # Not echoed: what stands before the @ may be a password.
-        raise DefinitionInvalid("base_url", "has credentials before the host; put the key into api_key")
-    if "?" in url or "#" in url:
-        bare = re.split("[?#]", url)[0]
-        raise DefinitionInvalid("base_url", f"{show(bare)} is followed by a query or fragment: leave it out")
-    if parts.scheme == "http" and not (allow_http or is_loopback(host)):
-        problem = "would send the key unencrypted: use https, or allow_http if the network is your own"
-        raise DefinitionInvalid("base_url", f"{show(url)} {problem}")
-    if host == "api.openai.com" and not parts.path.strip("/"):
-        raise DefinitionInvalid("base_url", f"{show(url)} lacks the path: https://api.openai.com/v1")
-    return url.rstrip("/")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host`, as written in a URL, is this machine: `localhost`, 127.0.0.0/8 or ::1."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        normal = base_url(url, allow_http=allow_http)
+    except InvalidInput as error:
+        problem = str(error)
+    else:
+        parts = urlsplit(normal)
+        if parts.hostname != "api.openai.com" or parts.path:
+            return normal
+        problem = f"{show(normal)} lacks the path: https://api.openai.com/v1"
+    if problem.endswith("use https"):
+        problem += ", or allow_http if the network is your own"
+    raise DefinitionInvalid("base_url", problem)
 
 
 def _is_openai(base_url: str) -> bool:

@@ -42,7 +42,14 @@ class DigestMismatch(NvmError):
 
 
 class MetadataInvalid(NvmError):
-    """A metadata block is not a canonical metadata document."""
+    """A metadata block is not a canonical metadata document, or a value does not fit into one.
+
+    field: the path of the field, or None if the block as a whole is refused.
+    """
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
 
 
 class DefinitionInvalid(InvalidInput):
