@@ -42,6 +42,11 @@ interface ILens {
         uint256 timestamp;
     }
 
+    /// @notice Two lists that belong together have different lengths.
+    error LengthMismatch(uint256 left, uint256 right);
+
+    /// @notice The plan registry that this lens looks at.
+    function planRegistry() external view returns (address);
     /// @notice Resolves a DID. Reverts with AssetUnknown.
     function describe(bytes32 did) external view returns (AssetView memory);
     /// @notice A subscriber's standing under one plan. Reverts with PlanUnknown.
