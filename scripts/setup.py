@@ -54,7 +54,7 @@ def digest(*inputs):
 def step(title, stamp, wanted, work):
     """Runs `work(log)` unless the file `stamp` says that it was done for `wanted`; shows the seconds that it took."""
     if stamp.is_file() and stamp.read_text() == wanted:
-        return False
+        return
     stamp.unlink(missing_ok=True)
     started = time.monotonic()
     log = TOOLS / "log" / (re.sub(r"\W+", "-", title.lower()).strip("-") + ".log")
@@ -72,7 +72,6 @@ def step(title, stamp, wanted, work):
     stamp.parent.mkdir(parents=True, exist_ok=True)
     stamp.write_text(wanted)
     progress(title, started, end="\n")
-    return True
 
 
 def progress(title, started, end=""):
@@ -196,7 +195,7 @@ def install_project():
         except Failed:
             run(title, started, log, [PYTHON, "-m", "pip", "install", "--no-input", *target], NETWORK)
 
-    inputs = digest(ROOT / "pyproject.toml", REQUIREMENTS / "build.lock", ROOT)
+    inputs = digest(ROOT / "pyproject.toml", REQUIREMENTS / "build.lock", str(ROOT))
     step("nvm-chain itself, editable", VENV / "stamps" / "project", inputs, work)
 
 
@@ -229,26 +228,21 @@ def npm_of(node):
     return [node.parent / "npm"]
 
 
-def npm_ci(title, node, folder, inputs):
-    """Installs exactly what package-lock.json of `folder` lists. Returns whether there was anything to do."""
+def npm_install(title, node, folder):
+    """Installs what package-lock.json of `folder` lists, and doesn't write it.
+
+    Not `npm ci`: it refuses a lock file that was made where the registry doesn't carry Foundry's packages for every platform.
+    """
 
     def work(title, started, log):
         remedy = "check that the npm registry can be reached (`npm config get registry`, proxy?), then try again"
         env = {"PATH": f"{node.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-        command = [*npm_of(node), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=warn"]
+        options = ["--no-save", "--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund", "--loglevel=warn"]
+        command = [*npm_of(node), "install", *options]
         run(title, started, log, command, remedy, env, folder)
 
-    return step(title, folder / "node_modules" / ".stamp", inputs, work)
-
-
-def install_npm_packages(node):
-    inputs = digest(ROOT / "package-lock.json", ROOT / ".npmrc")
-    npm_ci("npm packages (solc, anvil, forge, cast, solhint)", node, ROOT, inputs)
-
-
-def install_peers(node):
-    folder = ROOT / "tests" / "peers"
-    npm_ci("IPFS peer for tests (285 MB)", node, folder, digest(folder / "package-lock.json", ROOT / ".npmrc"))
+    inputs = digest(folder / "package.json", folder / "package-lock.json", folder / ".npmrc")
+    step(title, folder / "node_modules" / ".stamp", inputs, work)
 
 
 def script(path, text):
@@ -288,7 +282,7 @@ def link_tools(node):
         pth = VENV / "lib" / f"python{python_version()}" / "site-packages" / "nvm_chain_tools.pth"
         pth.write_text("import os; " + "; ".join(lines) + "\n")
 
-    inputs = digest(Path(__file__), ROOT / "package-lock.json", ROOT, node, python_version())
+    inputs = digest(Path(__file__), ROOT / "package-lock.json", str(ROOT), str(node), python_version())
     step("links to the tools in .tools", VENV / "stamps" / "tools", inputs, work)
 
 
@@ -307,11 +301,11 @@ def main():
     create_venv()
     install_python_packages()
     node = find_node()
-    install_npm_packages(node)
+    npm_install("npm packages (solc, anvil, forge, cast, solhint)", node, ROOT)
     link_tools(node)
     install_project()
     if "peers" in sys.argv[1:]:
-        install_peers(node)
+        npm_install("IPFS peer for tests (285 MB)", node, ROOT / "tests" / "peers")
     print(f"setup: ready ({time.monotonic() - started:.1f} s)")
 
 
