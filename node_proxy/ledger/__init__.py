@@ -1,1 +1,26 @@
 """What the node writes down about credits: reservations, charges, batches. Knows nothing of HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from node_proxy.ledger.base import Ledger
+from node_proxy.ledger.sqlite import open_sqlite
+
+__all__ = ["Ledger", "open_ledger"]
+
+
+@asynccontextmanager
+async def open_ledger(url: str, *, serving: bool) -> AsyncIterator[Ledger]:
+    """The ledger at `url`: the path of a SQLite file (also `sqlite:///…`).
+
+    serving: whether this process will admit calls. Raises LedgerInUse, LedgerFailed.
+    """
+    async with open_sqlite(_path(url), serving=serving) as ledger:
+        yield ledger
+
+
+def _path(url: str) -> Path:
+    return Path(url.removeprefix("sqlite:///")).expanduser()

@@ -394,6 +394,9 @@ class Ledger(Protocol):
     ) -> list[ChargeRecord]:
         """Charges in the order of their ids, which is that of the reservations, starting after the id `after`."""
 
+    async def charge(self, charge_id: str) -> ChargeRecord | None:
+        """One charge; None = there is none with this id."""
+
     async def consumed(self) -> Mapping[AccountId, int]:
         """Per account, credits that confirmed and mined batches have taken: what this node's settlements explain."""
 

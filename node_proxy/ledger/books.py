@@ -1,0 +1,528 @@
+"""Everything about the books that isn't in the path of a call, in SQL that SQLite and PostgreSQL both speak.
+
+Each function runs within one transaction of its caller, who also sees to it that no two of them run at the same time:
+SQLite has one writer, PostgreSQL takes an advisory lock. Captures may run beside them: they only add to `captured`,
+`charged`, `unsettled` and to the charges that wait.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from node_proxy.ledger.base import (
+    MAX_CREDITS,
+    AccountId,
+    Applied,
+    Attempt,
+    Audit,
+    Backlog,
+    Batch,
+    BatchConflict,
+    BatchState,
+    ChargeRecord,
+    Checkpoint,
+    Entry,
+    Imbalance,
+    Snapshot,
+)
+
+Row = tuple[Any, ...]
+
+
+class Rows(Protocol):
+    """What `execute` gives back."""
+
+    @property
+    def rowcount(self) -> int: ...
+    def fetchone(self) -> Any: ...
+    def fetchall(self) -> list[Any]: ...
+
+
+class Db(Protocol):
+    """A connection in a transaction; `?` stands for a parameter."""
+
+    def execute(self, sql: str, params: Sequence[Any] = (), /) -> Rows: ...
+
+
+# ------------------------------------------------------------------------------------------------------------ accounts
+
+_ACCOUNT = "SELECT block, balance, consumed, expiry, refund_at, units, captured FROM accounts"
+
+
+def account(db: Db, who: AccountId) -> tuple[Snapshot | None, int]:
+    """The account's snapshot and what is captured. An account never seen: (None, 0)."""
+    row = db.execute(f"{_ACCOUNT} WHERE plan = ? AND subscriber = ?", who).fetchone()
+    if row is None:
+        return None, 0
+    block, balance, consumed, expiry, refund_at, units, captured = row
+    if block is None or block < floor(db):
+        return None, captured
+    return Snapshot(who, block, balance, consumed, expiry, refund_at, units), captured
+
+
+def floor(db: Db) -> int:
+    """Accounts read before this block have to be read again."""
+    row = db.execute("SELECT floor FROM checkpoint").fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def known(db: Db, accounts: Iterable[AccountId]) -> list[AccountId]:
+    """Those that have a row."""
+    query = "SELECT 1 FROM accounts WHERE plan = ? AND subscriber = ?"
+    return [who for who in accounts if db.execute(query, who).fetchone() is not None]
+
+
+def checkpoint(db: Db) -> Checkpoint | None:
+    row = db.execute("SELECT block, block_hash, seen, floor FROM checkpoint").fetchone()
+    return None if row is None else Checkpoint(row[0], bytes(row[1]), row[2], row[3])
+
+
+def advance(db: Db, at: Checkpoint, snapshots: Sequence[Snapshot], applied: Sequence[Applied]) -> list[AccountId]:
+    """See Ledger.advance. Answers the accounts whose row has changed."""
+    db.execute(
+        "INSERT INTO checkpoint (id, block, block_hash, seen, floor) VALUES (1, ?, ?, ?, ?)"
+        " ON CONFLICT (id) DO UPDATE SET"
+        " block = excluded.block, block_hash = excluded.block_hash, seen = excluded.seen, floor = excluded.floor",
+        (at.block, at.block_hash, at.seen, at.floor),
+    )
+    touched = [who for one in applied for who in _mine(db, one)]
+    observe(db, snapshots)
+    return touched + [snapshot.account for snapshot in snapshots]
+
+
+def observe(db: Db, snapshots: Sequence[Snapshot]) -> None:
+    """Takes the chain's word where it isn't older than what is known, and stops to count what it contains."""
+    for snapshot in snapshots:
+        values = [snapshot.block, *(min(n, MAX_CREDITS) for n in (snapshot.balance, snapshot.consumed))]
+        taken = db.execute(
+            "INSERT INTO accounts (plan, subscriber, block, balance, consumed, expiry, refund_at, units)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (plan, subscriber) DO UPDATE SET"
+            " block = excluded.block, balance = excluded.balance, consumed = excluded.consumed,"
+            " expiry = excluded.expiry, refund_at = excluded.refund_at, units = excluded.units"
+            " WHERE accounts.block IS NULL OR accounts.block <= excluded.block",
+            (*snapshot.account, *values, snapshot.expiry, snapshot.refund_at, snapshot.units),
+        ).rowcount
+        if taken:
+            _absorb(db, snapshot.account, snapshot.block)
+
+
+def _absorb(db: Db, who: AccountId, block: int) -> None:
+    contained = db.execute(
+        "UPDATE entries SET absorbed = 1 WHERE plan = ? AND subscriber = ? AND absorbed = 0 AND block <= ?"
+        " RETURNING credits",
+        (*who, block),
+    ).fetchall()
+    if credits := sum(row[0] for row in contained):
+        db.execute("UPDATE accounts SET captured = captured - ? WHERE plan = ? AND subscriber = ?", (credits, *who))
+
+
+def rewind(db: Db, block: int, block_hash: bytes) -> None:
+    """See Ledger.rewind."""
+    undone = db.execute(
+        "SELECT id FROM batches WHERE state IN ('mined', 'confirmed') AND block > ? ORDER BY id", (block,)
+    ).fetchall()
+    for (batch_id,) in undone:
+        _unmine(db, batch_id)
+    db.execute("UPDATE accounts SET block = NULL WHERE block > ?", (block,))
+    db.execute("UPDATE checkpoint SET block = ?, block_hash = ? WHERE block > ?", (block, block_hash, block))
+
+
+def _mine(db: Db, applied: Applied) -> list[AccountId]:
+    """sent → mined. Answers the accounts that may have changed; none if the batch isn't ours to move."""
+    row = db.execute(
+        "SELECT id, state, block_hash FROM batches WHERE did = ? AND plan = ? AND node = ? AND number = ?"
+        " AND state IN ('sent', 'mined', 'confirmed')",
+        (applied.did, applied.plan, applied.node, applied.number),
+    ).fetchone()
+    if row is None or (row[1] != "sent" and bytes(row[2]) == applied.block_hash):
+        return []
+    batch_id = row[0]
+    if row[1] != "sent":
+        _unmine(db, batch_id)
+    db.execute(
+        "UPDATE batches SET state = 'mined', block = ?, block_hash = ?, tx_hash = ? WHERE id = ?",
+        (applied.block, applied.block_hash, applied.tx_hash, batch_id),
+    )
+    db.execute("UPDATE entries SET block = ?, missing = 0 WHERE batch = ?", (applied.block, batch_id))
+    for subscriber, missing in applied.missing.items():
+        db.execute("UPDATE entries SET missing = ? WHERE batch = ? AND subscriber = ?", (missing, batch_id, subscriber))
+    _move(db, batch_id, mined=1)
+    # An account that was read at that block or later knows of the settlement already.
+    touched = [
+        AccountId(applied.plan, bytes(subscriber))
+        for (subscriber,) in db.execute("SELECT subscriber FROM entries WHERE batch = ?", (batch_id,)).fetchall()
+    ]
+    for who in touched:
+        read_at = db.execute("SELECT block FROM accounts WHERE plan = ? AND subscriber = ?", who).fetchone()
+        if read_at is not None and read_at[0] is not None and read_at[0] >= applied.block:
+            _absorb(db, who, read_at[0])
+    return touched
+
+
+def _unmine(db: Db, batch_id: int) -> None:
+    """mined or confirmed → sent: what was absorbed counts as captured again."""
+    _move(db, batch_id, mined=-1)
+    absorbed = db.execute(
+        "SELECT plan, subscriber, credits FROM entries WHERE batch = ? AND absorbed = 1", (batch_id,)
+    ).fetchall()
+    for plan, subscriber, credits in absorbed:
+        db.execute(
+            "UPDATE accounts SET captured = captured + ?, block = NULL WHERE plan = ? AND subscriber = ?",
+            (credits, plan, subscriber),
+        )
+    db.execute("UPDATE entries SET absorbed = 0, block = NULL, missing = 0 WHERE batch = ?", (batch_id,))
+    db.execute(
+        "UPDATE batches SET state = 'sent', block = NULL, block_hash = NULL, tx_hash = NULL WHERE id = ?", (batch_id,)
+    )
+
+
+def _move(db: Db, batch_id: int, *, mined: int = 0, parked: int = 0) -> None:
+    """Moves a batch's credits between the books of its claim; +1 forwards, -1 back."""
+    did, plan, credits, missing = db.execute(
+        "SELECT b.did, b.plan, SUM(e.credits), SUM(e.missing) FROM batches b JOIN entries e ON e.batch = b.id"
+        " WHERE b.id = ? GROUP BY b.did, b.plan",
+        (batch_id,),
+    ).fetchone()
+    credits, missing = int(credits), int(missing)
+    db.execute(
+        "UPDATE claims SET unsettled = unsettled - ?, settled = settled + ?, missing = missing + ?, parked = parked + ?"
+        " WHERE did = ? AND plan = ?",
+        ((mined + parked) * credits, mined * (credits - missing), mined * missing, parked * credits, did, plan),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- batches
+
+
+def backlog(db: Db, expiring_before: int) -> list[Backlog]:
+    """See Ledger.backlog."""
+    rows = db.execute(
+        "SELECT c.did, c.plan, COUNT(*), SUM(c.credits), COUNT(DISTINCT c.subscriber), MIN(c.created),"
+        " MAX(CASE WHEN a.refund_at > 0 OR (a.expiry > 0 AND a.expiry < ?) THEN 1 ELSE 0 END)"
+        " FROM charges c JOIN accounts a ON a.plan = c.plan AND a.subscriber = c.subscriber"
+        " WHERE c.batch IS NULL GROUP BY c.did, c.plan ORDER BY MIN(c.created)",
+        (expiring_before,),
+    ).fetchall()
+    return [
+        Backlog(bytes(did), bytes(plan), calls, int(credits), subscribers, oldest, bool(urgent))
+        for did, plan, calls, credits, subscribers, oldest, urgent in rows
+    ]
+
+
+_MAX_CALLS = 2**32 - 1
+"""Calls that one entry of a batch can name."""
+
+
+def prepare(db: Db, did: bytes, plan: bytes, node: bytes, number: int, max_entries: int, now: int) -> Batch | None:
+    """See Ledger.prepare."""
+    open_one = db.execute(
+        "SELECT number, state FROM batches WHERE did = ? AND plan = ? AND node = ?"
+        " AND state IN ('prepared', 'sent', 'mined')",
+        (did, plan, node),
+    ).fetchone()
+    if open_one is not None:
+        raise BatchConflict(f"batch {open_one[0]} of this assistant and plan is {open_one[1]}: finish it first")
+    taken = db.execute(
+        "SELECT subscriber, COUNT(*), SUM(credits) FROM charges WHERE batch IS NULL AND did = ? AND plan = ?"
+        " GROUP BY subscriber ORDER BY subscriber LIMIT ?",
+        (did, plan, max_entries),
+    ).fetchall()
+    if not taken:
+        return None
+    (batch_id,) = db.execute(
+        "INSERT INTO batches (did, plan, node, number, state, root, created) VALUES (?, ?, ?, ?, 'prepared', ?, ?)"
+        " RETURNING id",
+        (did, plan, node, number, bytes(32), now),
+    ).fetchone()
+    for subscriber, calls, credits in taken:
+        if calls > _MAX_CALLS or credits >= 2**64:
+            raise BatchConflict(f"{calls} calls with {credits} credits don't fit into one entry: settle more often")
+        db.execute(
+            "UPDATE charges SET batch = ? WHERE batch IS NULL AND did = ? AND plan = ? AND subscriber = ?",
+            (batch_id, did, plan, subscriber),
+        )
+        # Counted after the update: captures may have come in between.
+        db.execute(
+            "INSERT INTO entries (batch, subscriber, plan, calls, credits)"
+            " SELECT ?, ?, ?, COUNT(*), SUM(credits) FROM charges WHERE batch = ? AND subscriber = ?",
+            (batch_id, subscriber, plan, batch_id, subscriber),
+        )
+    return batch(db, batch_id)
+
+
+_BATCH = "SELECT id, did, plan, node, number, state, root, created, block, block_hash, tx_hash, reason FROM batches"
+
+
+def batches(db: Db, states: Sequence[BatchState]) -> list[Batch]:
+    """See Ledger.batches."""
+    marks = ", ".join("?" for _ in states)
+    rows = db.execute(f"{_BATCH} WHERE state IN ({marks}) ORDER BY id", [str(state) for state in states]).fetchall()
+    return [_batch(db, row) for row in rows]
+
+
+def batch(db: Db, batch_id: int) -> Batch:
+    """Raises KeyError."""
+    row = db.execute(f"{_BATCH} WHERE id = ?", (batch_id,)).fetchone()
+    if row is None:
+        raise KeyError(f"no batch {batch_id}")
+    return _batch(db, row)
+
+
+def _batch(db: Db, row: Row) -> Batch:
+    entries = db.execute(
+        "SELECT subscriber, calls, credits, missing FROM entries WHERE batch = ? ORDER BY subscriber", (row[0],)
+    ).fetchall()
+    attempts = db.execute(
+        "SELECT tx_hash, nonce, max_fee, priority_fee, raw, created FROM attempts WHERE batch = ?"
+        " ORDER BY created, max_fee",
+        (row[0],),
+    ).fetchall()
+    return Batch(
+        id=row[0],
+        did=bytes(row[1]),
+        plan=bytes(row[2]),
+        node=bytes(row[3]),
+        number=row[4],
+        state=BatchState(row[5]),
+        root=bytes(row[6]),
+        created=row[7],
+        entries=tuple(Entry(bytes(who), calls, credits, missing) for who, calls, credits, missing in entries),
+        attempts=tuple(
+            Attempt(bytes(tx_hash), nonce, fee, tip, bytes(raw), created)
+            for tx_hash, nonce, fee, tip, raw, created in attempts
+        ),
+        block=row[8],
+        block_hash=None if row[9] is None else bytes(row[9]),
+        tx_hash=None if row[10] is None else bytes(row[10]),
+        reason=row[11],
+    )
+
+
+def _step(db: Db, batch_id: int, change: str, values: Sequence[Any], *states: str) -> None:
+    marks = ", ".join("?" for _ in states)
+    query = f"UPDATE batches SET {change} WHERE id = ? AND state IN ({marks})"
+    done = db.execute(query, [*values, batch_id, *states])
+    if done.rowcount != 1:
+        raise BatchConflict(f"batch {batch_id} is {batch(db, batch_id).state}, not {' or '.join(states)}")
+
+
+def attempt(db: Db, batch_id: int, tried: Attempt) -> Batch:
+    """See Ledger.attempt."""
+    _step(db, batch_id, "state = 'sent'", (), "prepared", "sent")
+    db.execute(
+        "INSERT INTO attempts (batch, tx_hash, nonce, max_fee, priority_fee, raw, created)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (batch_id, tried.tx_hash, tried.nonce, tried.max_fee, tried.priority_fee, tried.raw, tried.created),
+    )
+    return batch(db, batch_id)
+
+
+def confirm(db: Db, batch_id: int) -> Batch:
+    """See Ledger.confirm."""
+    _step(db, batch_id, "state = 'confirmed'", (), "mined")
+    return batch(db, batch_id)
+
+
+def set_root(db: Db, batch_id: int, root: bytes) -> Batch:
+    """See Ledger.set_root."""
+    _step(db, batch_id, "root = ?", (root,), "prepared")
+    return batch(db, batch_id)
+
+
+def shrink(db: Db, batch_id: int, keep: Sequence[bytes]) -> Batch:
+    """See Ledger.shrink."""
+    if not keep:
+        raise BatchConflict(f"batch {batch_id} would be empty")
+    _reopen(db, batch_id)
+    marks = ", ".join("?" for _ in keep)
+    gone = (batch_id, *keep)
+    db.execute(f"UPDATE charges SET batch = NULL WHERE batch = ? AND subscriber NOT IN ({marks})", gone)
+    db.execute(f"DELETE FROM entries WHERE batch = ? AND subscriber NOT IN ({marks})", gone)
+    return batch(db, batch_id)
+
+
+def park(db: Db, batch_id: int, subscribers: Sequence[bytes], reason: str, now: int) -> Batch | None:
+    """See Ledger.park."""
+    _reopen(db, batch_id)
+    whole = batch(db, batch_id)
+    aside = set(subscribers) & {entry.subscriber for entry in whole.entries}
+    if len(aside) == len(whole.entries):
+        _step(db, batch_id, "state = 'parked', reason = ?", (reason,), "prepared")
+        _move(db, batch_id, parked=1)
+        return None
+    (parked_id,) = db.execute(
+        "INSERT INTO batches (did, plan, node, number, state, root, created, reason)"
+        " VALUES (?, ?, ?, ?, 'parked', ?, ?, ?) RETURNING id",
+        (whole.did, whole.plan, whole.node, whole.number, bytes(32), now, reason),
+    ).fetchone()
+    for subscriber in aside:
+        for table in ("charges", "entries"):
+            db.execute(
+                f"UPDATE {table} SET batch = ? WHERE batch = ? AND subscriber = ?", (parked_id, batch_id, subscriber)
+            )
+    _move(db, parked_id, parked=1)
+    return batch(db, batch_id)
+
+
+def unpark(db: Db, batch_id: int) -> None:
+    """See Ledger.unpark."""
+    _step(db, batch_id, "reason = reason", (), "parked")
+    _move(db, batch_id, parked=-1)
+    db.execute("UPDATE charges SET batch = NULL WHERE batch = ?", (batch_id,))
+    db.execute("DELETE FROM entries WHERE batch = ?", (batch_id,))
+    db.execute("DELETE FROM batches WHERE id = ?", (batch_id,))
+
+
+def _reopen(db: Db, batch_id: int) -> None:
+    _step(db, batch_id, "state = 'prepared', root = ?", (bytes(32),), "prepared", "sent")
+    db.execute("DELETE FROM attempts WHERE batch = ?", (batch_id,))
+
+
+# -------------------------------------------------------------------------------------------------------- for people
+
+_CHARGE = "SELECT id, plan, subscriber, did, credits, usage, flags, key_id, request_id, created, batch FROM charges"
+
+
+def charges(db: Db, subscriber: bytes | None, batch_id: int | None, after: str, limit: int) -> list[ChargeRecord]:
+    """See Ledger.charges."""
+    where, values = ["id > ?"], [after]
+    more: list[Any] = []
+    if batch_id is not None:
+        where.append("batch = ?")
+        more.append(batch_id)
+    if subscriber is not None:
+        where.append("subscriber = ?")
+        more.append(subscriber)
+    condition = " AND ".join(where)
+    if batch_id is None:
+        # Two index scans: what waits and what is past have an index each.
+        query = (
+            f"SELECT * FROM ({_CHARGE} WHERE batch IS NULL AND {condition}) AS waiting UNION ALL"
+            f" SELECT * FROM ({_CHARGE} WHERE batch IS NOT NULL AND {condition}) AS past ORDER BY id LIMIT ?"
+        )
+        rows = db.execute(query, [*values, *more, *values, *more, limit]).fetchall()
+    else:
+        rows = db.execute(f"{_CHARGE} WHERE {condition} ORDER BY id LIMIT ?", [*values, *more, limit]).fetchall()
+    return [_charge(row) for row in rows]
+
+
+def charge(db: Db, charge_id: str) -> ChargeRecord | None:
+    """See Ledger.charge."""
+    row = db.execute(f"{_CHARGE} WHERE id = ?", (charge_id,)).fetchone()
+    return None if row is None else _charge(row)
+
+
+def _charge(row: Row) -> ChargeRecord:
+    return ChargeRecord(
+        id=row[0],
+        account=AccountId(bytes(row[1]), bytes(row[2])),
+        did=bytes(row[3]),
+        credits=row[4],
+        usage=None if row[5] is None else json.loads(row[5]),
+        flags=frozenset(filter(None, row[6].split(","))),
+        key_id=row[7],
+        request_id=row[8],
+        created=row[9],
+        batch=row[10],
+    )
+
+
+def consumed(db: Db) -> Mapping[AccountId, int]:
+    """See Ledger.consumed."""
+    rows = db.execute(
+        "SELECT e.plan, e.subscriber, SUM(e.credits - e.missing) FROM entries e JOIN batches b ON b.id = e.batch"
+        " WHERE b.state IN ('mined', 'confirmed') GROUP BY e.plan, e.subscriber"
+    ).fetchall()
+    return {AccountId(bytes(plan), bytes(subscriber)): int(taken) for plan, subscriber, taken in rows}
+
+
+_BOOKS = ("unsettled", "settled", "missing", "parked")
+
+# Each: what it says, and rows of (name, what the journal adds up to, what the running total says) that differ.
+_CHECKS = (
+    (
+        "credits charged to account",
+        "SELECT a.plan, a.subscriber, COALESCE(c.total, 0), a.charged FROM accounts a LEFT JOIN"
+        " (SELECT plan, subscriber, SUM(credits) AS total FROM charges GROUP BY plan, subscriber) c"
+        " ON c.plan = a.plan AND c.subscriber = a.subscriber WHERE COALESCE(c.total, 0) <> a.charged",
+    ),
+    (
+        "credits of account that the chain's word doesn't contain",
+        "SELECT a.plan, a.subscriber, COALESCE(w.total, 0) + COALESCE(p.total, 0), a.captured FROM accounts a LEFT JOIN"
+        " (SELECT plan, subscriber, SUM(credits) AS total FROM charges WHERE batch IS NULL GROUP BY plan, subscriber) w"
+        " ON w.plan = a.plan AND w.subscriber = a.subscriber LEFT JOIN"
+        " (SELECT plan, subscriber, SUM(credits) AS total FROM entries WHERE absorbed = 0 GROUP BY plan, subscriber) p"
+        " ON p.plan = a.plan AND p.subscriber = a.subscriber"
+        " WHERE COALESCE(w.total, 0) + COALESCE(p.total, 0) <> a.captured",
+    ),
+    (
+        "credits of batch entry",
+        "SELECT e.batch, e.subscriber, COALESCE(c.total, 0), e.credits FROM entries e LEFT JOIN"
+        " (SELECT batch, subscriber, SUM(credits) AS total FROM charges WHERE batch IS NOT NULL"
+        " GROUP BY batch, subscriber) c ON c.batch = e.batch AND c.subscriber = e.subscriber"
+        " WHERE COALESCE(c.total, 0) <> e.credits",
+    ),
+    (
+        "calls of batch entry",
+        "SELECT e.batch, e.subscriber, COALESCE(c.calls, 0), e.calls FROM entries e LEFT JOIN"
+        " (SELECT batch, subscriber, COUNT(*) AS calls FROM charges WHERE batch IS NOT NULL"
+        " GROUP BY batch, subscriber) c ON c.batch = e.batch AND c.subscriber = e.subscriber"
+        " WHERE COALESCE(c.calls, 0) <> e.calls",
+    ),
+    (
+        "credits charged through API key",
+        "SELECT k.key_id, '', COALESCE(c.total, 0), k.spent FROM key_spending k LEFT JOIN"
+        " (SELECT key_id, SUM(credits) AS total FROM charges GROUP BY key_id) c ON c.key_id = k.key_id"
+        " WHERE COALESCE(c.total, 0) <> k.spent",
+    ),
+    *(
+        (
+            f"{book} credits of claim",
+            f"SELECT l.did, l.plan, COALESCE(j.total, 0), l.{book} FROM claims l LEFT JOIN ({journal}) j"
+            f" ON j.did = l.did AND j.plan = l.plan WHERE COALESCE(j.total, 0) <> l.{book}",
+        )
+        for book, journal in (
+            (
+                "unsettled",
+                "SELECT c.did, c.plan, SUM(c.credits) AS total FROM charges c LEFT JOIN batches b ON b.id = c.batch"
+                " WHERE b.id IS NULL OR b.state IN ('prepared', 'sent') GROUP BY c.did, c.plan",
+            ),
+            (
+                "settled",
+                "SELECT b.did, b.plan, SUM(e.credits - e.missing) AS total"
+                " FROM entries e JOIN batches b ON b.id = e.batch"
+                " WHERE b.state IN ('mined', 'confirmed') GROUP BY b.did, b.plan",
+            ),
+            (
+                "missing",
+                "SELECT b.did, b.plan, SUM(e.missing) AS total FROM entries e JOIN batches b ON b.id = e.batch"
+                " WHERE b.state IN ('mined', 'confirmed') GROUP BY b.did, b.plan",
+            ),
+            (
+                "parked",
+                "SELECT b.did, b.plan, SUM(e.credits) AS total FROM entries e JOIN batches b ON b.id = e.batch"
+                " WHERE b.state = 'parked' GROUP BY b.did, b.plan",
+            ),
+        )
+    ),
+)
+
+
+def audit(db: Db) -> Audit:
+    """See Ledger.audit."""
+    (charged,) = db.execute("SELECT COALESCE(SUM(charged), 0) FROM accounts").fetchone()
+    owed = db.execute(f"SELECT {', '.join(f'COALESCE(SUM({book}), 0)' for book in _BOOKS)} FROM claims").fetchone()
+    (count,) = db.execute("SELECT COUNT(*) FROM charges").fetchone()
+    totals = {"charged": -int(charged)} | {book: int(total) for book, total in zip(_BOOKS, owed, strict=True)}
+    wrong = [Imbalance("sum of all books", 0, sum(totals.values()))] if sum(totals.values()) else []
+    for what, query in _CHECKS:
+        for first, second, expected, found in db.execute(query).fetchall():
+            name = " ".join(_show(part) for part in (first, second) if part != "")
+            wrong.append(Imbalance(f"{what} {name}", int(expected), int(found)))
+    return Audit(totals, count, tuple(wrong))
+
+
+def _show(value: Any) -> str:
+    return str(value) if isinstance(value, int | str) else "0x" + bytes(value).hex()

@@ -1,0 +1,22 @@
+"""Brings a ledger's schema up to date: numbered SQL files in `migrations/`, run by yoyo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent / "migrations"
+
+
+def migrate(url: str, dialect: str) -> list[str]:
+    """Applies what is missing, each migration in a transaction of its own; answers their names.
+
+    url: as yoyo takes it. The caller holds a lock that keeps other processes from doing the same: yoyo's own lock is a
+    row, which a killed process leaves behind.
+    """
+    # Imported here: only who opens a ledger pays for it.
+    from yoyo import get_backend, read_migrations  # type: ignore[import-untyped]
+
+    with get_backend(url) as backend:
+        pending = backend.to_apply(read_migrations(str(FOLDER / dialect)))
+        backend.apply_migrations(pending)
+        return [migration.id for migration in pending]

@@ -1,0 +1,562 @@
+"""The ledger in one SQLite file: one process serves calls, others may look and settle beside it.
+
+Group commit: operations that arrive while one transaction is being written to disk wait, and go into the next one
+together; one fsync serves them all. Statements run on the event loop (a microsecond each, into the page cache); only
+COMMIT, which waits for the disk, runs in a thread. WAL, synchronous=FULL: what a COMMIT that has returned wrote
+survives a power cut.
+
+Reservations live in memory. A reservation is the promise of a living process to a living client; the file's lock admits
+one serving process, so nobody else needs to see it, and a process that dies takes its reservations with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import time
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import orjson
+
+from node_proxy.ledger import books
+from node_proxy.ledger.base import (
+    AccountId,
+    Applied,
+    Attempt,
+    Audit,
+    Backlog,
+    Batch,
+    BatchState,
+    BudgetSpent,
+    Charge,
+    ChargeRecord,
+    Checkpoint,
+    Hold,
+    LedgerFailed,
+    LedgerInUse,
+    NotEnoughCredits,
+    ReservationGone,
+    Snapshot,
+    Standing,
+)
+from node_proxy.ledger.ids import new_id
+from node_proxy.ledger.migrate import migrate
+
+T = TypeVar("T")
+
+BUSY_SECONDS = 10
+"""How long to wait for another process that writes (`nvm-node settle`)."""
+
+ACCOUNTS_IN_MEMORY = 20_000
+"""Accounts beyond it are read from the file again: some 10 µs."""
+
+
+@dataclass(slots=True)
+class _Account:
+    """An account as it would be if every operation committed so far, and no other, had happened."""
+
+    id: AccountId
+    snapshot: Snapshot | None
+    captured: int
+    reserved: int = 0
+
+    @property
+    def spendable(self) -> int:
+        return 0 if self.snapshot is None else self.snapshot.balance - self.captured - self.reserved
+
+
+@dataclass(slots=True)
+class _Key:
+    spent: int
+    reserved: int = 0
+
+
+@dataclass(slots=True)
+class _Live:
+    hold: Hold
+    account: _Account
+    key: _Key
+    capturing: bool = False
+
+
+class _Capture:
+    """A charge on its way to the disk."""
+
+    __slots__ = ("_ledger", "credits", "future", "live", "row")
+
+    def __init__(self, ledger: SqliteLedger, live: _Live, credits: int, row: tuple[Any, ...]) -> None:
+        self._ledger = ledger
+        self.live = live
+        self.credits = credits
+        self.row = row
+        self.future: asyncio.Future[Charge] = asyncio.get_running_loop().create_future()
+
+    def committed(self, _: object) -> None:
+        live = self.live
+        self._ledger._drop(live)
+        live.account.captured += self.credits
+        live.key.spent += self.credits
+        if not self.future.done():
+            self.future.set_result(Charge(live.hold.id, self.credits, max(0, live.account.spendable)))
+
+    def failed(self, error: Exception) -> None:
+        self.live.capturing = False
+        if self.future.done():  # nobody waits any more, so nobody will release it
+            self._ledger._drop(self.live)
+        else:
+            self.future.set_exception(error)
+
+
+class _Work:
+    """Any other operation: `run` in the transaction, `then` with its result once that is on disk."""
+
+    __slots__ = ("future", "heavy", "run", "then")
+
+    def __init__(
+        self, run: Callable[[sqlite3.Connection], Any], then: Callable[[Any], Any] | None, heavy: bool
+    ) -> None:
+        self.run = run
+        self.then = then
+        self.heavy = heavy
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def committed(self, result: Any) -> None:
+        if self.then is not None:
+            result = self.then(result)
+        if not self.future.done():
+            self.future.set_result(result)
+
+    def failed(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+_Op = _Capture | _Work
+
+
+class SqliteLedger:
+    """Use `open_sqlite`. All methods belong to the event loop that opened it."""
+
+    def __init__(self, path: Path, writer: sqlite3.Connection, reader: sqlite3.Connection, serving: bool) -> None:
+        self._path = path
+        self._writer = writer
+        self._reader = reader
+        self._serving = serving
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._waiting: list[_Op] = []
+        self._flushing: asyncio.Task[None] | None = None
+        self._accounts: dict[AccountId, _Account] = {}
+        self._keys: dict[str, _Key] = {}
+        self._live: dict[str, _Live] = {}
+
+    async def close(self) -> None:
+        """Writes down what waits, then closes the file."""
+        while self._flushing is not None:
+            await asyncio.wait([self._flushing])
+        self._thread.shutdown()
+        self._reader.close()
+        self._writer.close()
+
+    # ---------------------------------------------------------------------------------------------------------- calls
+
+    async def standing(self, account: AccountId) -> Standing:
+        state = self._account(account)
+        return Standing(account, state.snapshot, state.captured, state.reserved)
+
+    async def reserve(
+        self, account: AccountId, did: bytes, credits: int, *, key_id: str, key_budget: int | None, request_id: str
+    ) -> Hold:
+        if not self._serving:
+            raise LedgerInUse(f"{self._path} was opened to look and settle, not to serve calls")
+        if credits < 0:
+            raise ValueError(f"{credits} credits can't be reserved")
+        # From here on nothing awaits: no other call can come in between.
+        state, key = self._account(account), self._key(key_id)
+        if state.snapshot is None or state.spendable < credits:
+            raise NotEnoughCredits(Standing(account, state.snapshot, state.captured, state.reserved), credits)
+        if key_budget is not None and key.spent + key.reserved + credits > key_budget:
+            raise BudgetSpent(key_id, key_budget, max(0, key_budget - key.spent - key.reserved), credits)
+        state.reserved += credits
+        key.reserved += credits
+        hold = Hold(new_id(), account, did, credits, key_id, request_id, time())
+        self._live[hold.id] = _Live(hold, state, key)
+        return hold
+
+    async def capture(
+        self, hold: Hold, credits: int, usage: Mapping[str, int] | None, flags: frozenset[str] = frozenset()
+    ) -> Charge:
+        if not 0 <= credits <= hold.credits:
+            raise ValueError(f"{credits} credits can't be captured of {hold.credits} reserved")
+        live = self._live.get(hold.id)
+        if live is None or live.capturing:
+            raise ReservationGone(f"reservation {hold.id} was captured or released before")
+        row = (
+            *(hold.id, *hold.account, hold.did, credits, None if usage is None else orjson.dumps(usage).decode()),
+            *(",".join(sorted(flags)), hold.key_id, hold.request_id, int(time())),
+        )
+        live.capturing = True
+        capture = _Capture(self, live, credits, row)
+        self._submit(capture)
+        return await capture.future
+
+    async def release(self, hold: Hold) -> None:
+        live = self._live.get(hold.id)
+        if live is not None and not live.capturing:
+            self._drop(live)
+
+    async def key_spent(self, key_id: str) -> int:
+        return self._key(key_id).spent
+
+    def _drop(self, live: _Live) -> None:
+        if self._live.pop(live.hold.id, None) is not None:
+            live.account.reserved -= live.hold.credits
+            live.key.reserved -= live.hold.credits
+
+    def _account(self, who: AccountId) -> _Account:
+        state = self._accounts.get(who)
+        if state is None:
+            if len(self._accounts) >= ACCOUNTS_IN_MEMORY:
+                self._accounts = {kept.id: kept for kept in self._accounts.values() if kept.reserved}
+            state = self._accounts[who] = _Account(who, *self._read(lambda db: books.account(db, who)))
+        return state
+
+    def _key(self, key_id: str) -> _Key:
+        key = self._keys.get(key_id)
+        if key is None:
+            if len(self._keys) >= ACCOUNTS_IN_MEMORY:
+                self._keys = {name: kept for name, kept in self._keys.items() if kept.reserved}
+            query = "SELECT spent FROM key_spending WHERE key_id = ?"
+            row = self._read(lambda db: db.execute(query, (key_id,)).fetchone())
+            key = self._keys[key_id] = _Key(0 if row is None else row[0])
+        return key
+
+    # ------------------------------------------------------------------------------------------------ the chain's word
+
+    async def checkpoint(self) -> Checkpoint | None:
+        return self._read(books.checkpoint)
+
+    async def advance(
+        self, checkpoint: Checkpoint, snapshots: Sequence[Snapshot], applied: Sequence[Applied] = ()
+    ) -> None:
+        def run(db: sqlite3.Connection) -> list[_Row]:
+            return _rows(db, books.advance(db, checkpoint, snapshots, applied))
+
+        def then(rows: list[_Row]) -> None:
+            self._refresh(rows)
+            self._forget(lambda snapshot: snapshot.block < checkpoint.floor)
+
+        heavy = len(snapshots) + len(applied) > 20
+        await self._write(run, then if checkpoint.floor else self._refresh, heavy=heavy)
+
+    async def observe(self, snapshots: Sequence[Snapshot]) -> None:
+        def run(db: sqlite3.Connection) -> list[_Row]:
+            books.observe(db, snapshots)
+            return _rows(db, [snapshot.account for snapshot in snapshots])
+
+        await self._write(run, self._refresh, heavy=len(snapshots) > 20)
+
+    async def rewind(self, block: int, block_hash: bytes) -> None:
+        await self._write(
+            lambda db: books.rewind(db, block, block_hash),
+            lambda _: self._forget(lambda snapshot: snapshot.block > block),
+            heavy=True,
+        )
+
+    async def known(self, accounts: Sequence[AccountId]) -> list[AccountId]:
+        return self._read(lambda db: books.known(db, accounts))
+
+    def _refresh(self, rows: list[_Row]) -> None:
+        """Runs between the completions of the operations before and after: captures on their way aren't in `rows`."""
+        for who, snapshot, captured in rows:
+            if (state := self._accounts.get(who)) is not None:
+                state.snapshot, state.captured = snapshot, captured
+
+    def _forget(self, stale: Callable[[Snapshot], bool]) -> None:
+        """What the file says too. What is captured is looked up with the next snapshot."""
+        for state in self._accounts.values():
+            if state.snapshot is not None and stale(state.snapshot):
+                state.snapshot = None
+
+    # ----------------------------------------------------------------------------------------------------- settlement
+
+    async def backlog(self, *, expiring_before: int) -> list[Backlog]:
+        return await self._look(lambda db: books.backlog(db, expiring_before))
+
+    async def prepare(
+        self, did: bytes, plan: bytes, node: bytes, number: int, *, max_entries: int, now: int
+    ) -> Batch | None:
+        return await self._write(lambda db: books.prepare(db, did, plan, node, number, max_entries, now), heavy=True)
+
+    async def batches(self, *states: BatchState) -> list[Batch]:
+        return await self._look(lambda db: books.batches(db, states))
+
+    async def batch(self, batch_id: int) -> Batch:
+        return self._read(lambda db: books.batch(db, batch_id))
+
+    async def attempt(self, batch_id: int, attempt: Attempt) -> Batch:
+        return await self._write(lambda db: books.attempt(db, batch_id, attempt))
+
+    async def confirm(self, batch_id: int) -> Batch:
+        return await self._write(lambda db: books.confirm(db, batch_id))
+
+    async def set_root(self, batch_id: int, root: bytes) -> Batch:
+        return await self._write(lambda db: books.set_root(db, batch_id, root))
+
+    async def shrink(self, batch_id: int, keep: Sequence[bytes]) -> Batch:
+        return await self._write(lambda db: books.shrink(db, batch_id, keep), heavy=True)
+
+    async def park(self, batch_id: int, subscribers: Sequence[bytes], reason: str, *, now: int) -> Batch | None:
+        return await self._write(lambda db: books.park(db, batch_id, subscribers, reason, now), heavy=True)
+
+    async def unpark(self, batch_id: int) -> None:
+        await self._write(lambda db: books.unpark(db, batch_id), heavy=True)
+
+    @asynccontextmanager
+    async def leader(self) -> AsyncIterator[bool]:
+        # The kernel drops the lock with the process, so a killed leader blocks nobody.
+        with _lock(self._path.with_name(self._path.name + ".settling")) as held:
+            yield held
+
+    # ---------------------------------------------------------------------------------------------------- for people
+
+    async def charges(
+        self, *, subscriber: bytes | None = None, batch: int | None = None, after: str = "", limit: int = 100
+    ) -> list[ChargeRecord]:
+        return await self._look(lambda db: books.charges(db, subscriber, batch, after, limit))
+
+    async def charge(self, charge_id: str) -> ChargeRecord | None:
+        return self._read(lambda db: books.charge(db, charge_id))
+
+    async def consumed(self) -> Mapping[AccountId, int]:
+        return await self._look(books.consumed)
+
+    async def audit(self) -> Audit:
+        return await self._look(books.audit)
+
+    # ------------------------------------------------------------------------------------------------- the connections
+
+    def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Point look-ups; sees what is committed."""
+        try:
+            return query(self._reader)
+        except sqlite3.Error as error:
+            raise LedgerFailed(f"{self._path}: {error}") from error
+
+    async def _look(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Long reads, on a connection and thread of their own and at one state of the ledger."""
+
+        def run() -> T:
+            try:
+                db = _connect(self._path)
+                try:
+                    db.execute("BEGIN")
+                    return query(db)
+                finally:
+                    db.close()
+            except sqlite3.Error as error:
+                raise LedgerFailed(f"{self._path}: {error}") from error
+
+        return await asyncio.to_thread(run)
+
+    async def _write(
+        self,
+        run: Callable[[sqlite3.Connection], T],
+        then: Callable[[T], Any] | None = None,
+        *,
+        heavy: bool = False,
+    ) -> T:
+        """heavy: too long for the event loop, so that the whole transaction runs in the thread."""
+        work = _Work(run, then, heavy)
+        self._submit(work)
+        result: T = await work.future
+        return result
+
+    def _submit(self, op: _Op) -> None:
+        self._waiting.append(op)
+        if self._flushing is None:
+            self._flushing = asyncio.get_running_loop().create_task(self._flush())
+
+    async def _flush(self) -> None:
+        try:
+            while self._waiting:
+                group, self._waiting = self._waiting, []
+                await self._commit(group)
+        finally:
+            self._flushing = None
+
+    async def _commit(self, group: list[_Op]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            if any(isinstance(op, _Work) and op.heavy for op in group):
+                results = await loop.run_in_executor(self._thread, self._whole, group)
+            else:
+                if not self._begin():
+                    await loop.run_in_executor(self._thread, self._begin_patiently)
+                results = self._apply(group)
+                await loop.run_in_executor(self._thread, self._writer.commit)
+        except Exception as error:
+            with suppress(sqlite3.Error):
+                self._writer.rollback()
+            if len(group) > 1:  # one operation must not spoil the others'
+                for op in group:
+                    await self._commit([op])
+                return
+            if isinstance(error, sqlite3.Error):
+                failure: Exception = LedgerFailed(f"{self._path}: {error}")
+                failure.__cause__ = error
+            else:
+                failure = error
+            group[0].failed(failure)
+        else:
+            for op, result in zip(group, results, strict=True):
+                op.committed(result)
+
+    def _begin(self) -> bool:
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+                return False
+            raise
+        return True
+
+    def _begin_patiently(self) -> None:
+        self._writer.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+        finally:
+            self._writer.execute("PRAGMA busy_timeout = 0")
+
+    def _whole(self, group: list[_Op]) -> list[Any]:
+        self._begin_patiently()
+        results = self._apply(group)
+        self._writer.commit()
+        return results
+
+    def _apply(self, group: list[_Op]) -> list[Any]:
+        """The operations in their order; neighbouring captures together."""
+        results: list[Any] = []
+        captures: list[_Capture] = []
+        for op in group:
+            if isinstance(op, _Capture):
+                captures.append(op)
+                results.append(None)
+            else:
+                self._write_captures(captures)
+                captures = []
+                results.append(op.run(self._writer))
+        self._write_captures(captures)
+        return results
+
+    def _write_captures(self, captures: list[_Capture]) -> None:
+        if not captures:
+            return
+        accounts: dict[AccountId, int] = {}
+        claims: dict[tuple[bytes, bytes], int] = {}
+        keys: dict[str, int] = {}
+        for capture in captures:
+            hold, credits = capture.live.hold, capture.credits
+            accounts[hold.account] = accounts.get(hold.account, 0) + credits
+            claim = (hold.did, hold.account.plan)
+            claims[claim] = claims.get(claim, 0) + credits
+            keys[hold.key_id] = keys.get(hold.key_id, 0) + credits
+        many = self._writer.executemany
+        many(_INSERT_CHARGE, [capture.row for capture in captures])
+        many(_CHARGE_ACCOUNT, [(credits, credits, *who) for who, credits in accounts.items()])
+        many(_CREDIT_CLAIM, [(*claim, credits) for claim, credits in claims.items()])
+        many(_CHARGE_KEY, list(keys.items()))
+
+
+_INSERT_CHARGE = (
+    "INSERT INTO charges (id, plan, subscriber, did, credits, usage, flags, key_id, request_id, created)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_CHARGE_ACCOUNT = "UPDATE accounts SET captured = captured + ?, charged = charged + ? WHERE plan = ? AND subscriber = ?"
+_CREDIT_CLAIM = (
+    "INSERT INTO claims (did, plan, unsettled) VALUES (?, ?, ?)"
+    " ON CONFLICT (did, plan) DO UPDATE SET unsettled = unsettled + excluded.unsettled"
+)
+_CHARGE_KEY = (
+    "INSERT INTO key_spending (key_id, spent) VALUES (?, ?)"
+    " ON CONFLICT (key_id) DO UPDATE SET spent = spent + excluded.spent"
+)
+
+_Row = tuple[AccountId, Snapshot | None, int]
+
+
+def _rows(db: sqlite3.Connection, accounts: Sequence[AccountId]) -> list[_Row]:
+    return [(who, *books.account(db, who)) for who in dict.fromkeys(accounts)]
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    db.execute("PRAGMA foreign_keys = ON")
+    db.execute("PRAGMA synchronous = FULL")
+    return db
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[bool]:
+    """Whether nobody else holds the lock on this file; it is held until the context ends."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)
+
+
+@asynccontextmanager
+async def open_sqlite(path: Path, *, serving: bool) -> AsyncIterator[SqliteLedger]:
+    """The ledger in `path`, which is created where it is missing, with its schema brought up to date.
+
+    serving: whether this process will admit calls. Raises LedgerInUse where another one does, LedgerFailed where the
+    file can't be used.
+    """
+    with ExitStack() as resources:
+        try:
+            ledger = await asyncio.to_thread(_open, path, serving, resources)
+        except (OSError, sqlite3.Error) as error:
+            raise LedgerFailed(f"the ledger {path} can't be used: {error}") from error
+        try:
+            yield ledger
+        finally:
+            await ledger.close()
+
+
+def _open(path: Path, serving: bool, resources: ExitStack) -> SqliteLedger:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if serving and not resources.enter_context(_lock(path.with_name(path.name + ".serving"))):
+        raise LedgerInUse(f"another process serves calls from {path}: end it, or let several share a PostgreSQL ledger")
+    with _waiting_lock(path.with_name(path.name + ".migrating")):
+        db = _connect(path)
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+        finally:
+            db.close()
+        migrate(f"sqlite:///{quote(str(path.resolve()))}", "sqlite")
+    writer, reader = _connect(path), _connect(path)
+    writer.execute("PRAGMA busy_timeout = 0")
+    return SqliteLedger(path, writer, reader, serving)
+
+
+@contextmanager
+def _waiting_lock(path: Path) -> Iterator[None]:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
