@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from nvm_chain.errors import DigestMismatch, InvalidInput
 from nvm_chain.text import show
 
+MAX_BLOCK = 256 * 1024
+"""Bytes of a block of ours: what every IPFS node and gateway takes and passes on."""
+
 # Multiformats table: https://github.com/multiformats/multicodec/blob/master/table.csv
 _HEAD = bytes((0x01, 0x55, 0x12, 0x20))  # CIDv1, raw, sha2-256, 32 bytes
 _CODECS = {0x55: "raw", 0x70: "dag-pb", 0x71: "dag-cbor", 0x72: "libp2p-key", 0x0129: "dag-json", 0x0200: "json"}

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from nvm_chain.address import address
 from nvm_chain.canonical import MAX_SAFE, JsonObject, NotStrict, dumps, loads
-from nvm_chain.cid import Cid
+from nvm_chain.cid import MAX_BLOCK, Cid
 from nvm_chain.did import Did
 from nvm_chain.did_document import Service, did_document
 from nvm_chain.errors import InvalidInput, MetadataInvalid, SealBroken
@@ -17,9 +17,6 @@ from nvm_chain.sealing import Sealed
 from nvm_chain.text import many_lines, one_line, show, tag
 
 VERSION = 1
-MAX_BLOCK = 256 * 1024
-"""Bytes of one IPFS block that every node and gateway takes."""
-
 MAX_TITLE, MAX_DESCRIPTION, MAX_NOTES, MAX_TAGS, MAX_TAG = 120, 5_000, 50_000, 16, 32
 MAX_OFFERS, MAX_SERVICES, MAX_SEALED = 16, 8, 16
 

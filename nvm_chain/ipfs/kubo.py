@@ -1,0 +1,156 @@
+"""Blocks on an IPFS node, through its RPC: Kubo, or another that speaks `/api/v0`."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import math
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import ipfshttpclient
+from ipfshttpclient import exceptions as rpc
+
+from nvm_chain.cid import MAX_BLOCK, Cid
+from nvm_chain.errors import DigestMismatch, InvalidInput, NotFound, StoreUnavailable
+from nvm_chain.ipfs.store import Closing, check_size
+from nvm_chain.secret import Secret
+from nvm_chain.text import show
+
+T = TypeVar("T")
+_CHUNK = 16 * 1024
+
+
+class KuboStore(Closing):
+    """An IPFS node. Blocks are put raw, with our CID, and pinned.
+
+    address: multiaddr (`/ip4/127.0.0.1/tcp/5001`) or URL (`http://127.0.0.1:5001`) of the RPC, not of the gateway.
+    timeout: seconds for one operation. username, password: for an RPC behind HTTP basic authentication.
+
+    Any version of the daemon will do: ipfshttpclient's `connect()`, which refuses those of today, isn't used.
+    """
+
+    def __init__(
+        self, address: str, *, timeout: float = 10.0, username: str | None = None, password: Secret | None = None
+    ) -> None:
+        """Opens no connection. Raises InvalidInput for an address that is neither form."""
+        multiaddr, base = _multiaddr(address)
+        auth = None if username is None else (username, password.reveal() if password else "")
+        self.address, self.timeout = address, timeout
+        try:
+            self._client = ipfshttpclient.Client(multiaddr, base, auth=auth, timeout=timeout)
+        except (rpc.Error, ValueError) as error:
+            raise InvalidInput(f"{show(address)} is not the address of an IPFS node: {_FORM}") from error
+        # Threads of its own: one that waits for a stuck daemon must not take a place in the loop's pool.
+        self._threads = ThreadPoolExecutor(4, "kubo")
+
+    @property
+    def name(self) -> str:
+        return f"kubo:{self.address}" if self.address.startswith("/") else f"kubo+{self.address}"
+
+    def __repr__(self) -> str:
+        return f"KuboStore({self.address!r})"
+
+    async def put(self, block: bytes) -> Cid:
+        check_size(len(block), "the block")
+        cid = Cid.of(block)
+        # `format` for daemons before Kubo 0.10 and js-ipfs, `cid-codec` for those after; both take the other's silently.
+        opts = {"format": "raw", "cid-codec": "raw", "mhtype": "sha2-256", "pin": "true"}
+        answer = await self._run(lambda: self._client.block.put(io.BytesIO(block), opts=opts), f"put {cid}")
+        if answer.get("Key") != str(cid):
+            raise DigestMismatch(
+                f"{self.name} stored the block as {show(answer.get('Key'))}, not as {cid}: is it an IPFS node?"
+            )
+        return cid
+
+    async def get(self, cid: Cid) -> bytes:
+        block = await self._run(lambda: self._read(cid), f"get {cid}")
+        check_size(len(block), f"what {self.name} served for {cid}")
+        return cid.verify(block, self.name)
+
+    async def has(self, cid: Cid) -> bool:
+        """Whether the node itself has the block, without asking its peers."""
+        opts = {"offline": "true"}
+        try:
+            await self._run(lambda: self._client.block.stat(str(cid), opts=opts), f"stat {cid}")
+        except NotFound:
+            return False
+        return True
+
+    async def pinned(self, cid: Cid) -> bool:
+        """Whether the node has pinned the block, so that its garbage collection leaves it."""
+        try:
+            answer = await self._run(lambda: self._client.pin.ls(str(cid), type="all"), f"look for the pin of {cid}")
+        except NotFound:
+            return False
+        return str(cid) in (answer.get("Keys") or {})
+
+    async def version(self) -> str:
+        """The daemon's version, as it says. Raises StoreUnavailable if there is none."""
+        answer = await self._run(self._client.version, "ask for the version")
+        return str(answer.get("Version"))
+
+    async def aclose(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
+
+    def _read(self, cid: Cid) -> bytes:
+        # Client.block.get would take any number of bytes; one level below, the answer can be read in pieces.
+        params = [("arg", str(cid)), ("timeout", f"{math.ceil(self.timeout)}s")]
+        opened, pieces = self._client._client._request(
+            "POST", "/block/get", params, auth=None, data=None, headers=None, timeout=self.timeout, chunk_size=_CHUNK
+        )
+        deadline = time.monotonic() + self.timeout
+        block = bytearray()
+        try:
+            for piece in pieces:
+                block += piece
+                if len(block) > MAX_BLOCK or time.monotonic() > deadline:
+                    break
+        finally:
+            for closable in opened:
+                closable.close()
+        return bytes(block)
+
+    async def _run(self, call: Callable[[], Any], doing: str) -> Any:
+        try:
+            return await asyncio.wait_for(
+                asyncio.get_running_loop().run_in_executor(self._threads, call), self.timeout + 1
+            )
+        except (TimeoutError, rpc.TimeoutError):
+            reason = f"no answer within {self.timeout:g} s"
+        except rpc.ErrorResponse as error:
+            text = str(error)
+            if any(words in text.lower() for words in ("not found", "could not find", "not pinned", "no such")):
+                raise NotFound(f"{self.name} has no such block ({doing})") from None
+            reason = f"it answers {show(text, 200)}"
+        except rpc.StatusError as error:
+            reason = f"it answers {show(str(error.original), 200)}; is it the RPC port (5001) and not the gateway's?"
+        except rpc.ConnectionError:
+            reason = "no connection; is the daemon running, and is this its RPC address?"
+        except (rpc.Error, OSError, ValueError, RuntimeError) as error:
+            reason = f"{type(error).__name__}: {show(str(error), 200)}"
+        raise StoreUnavailable(f"{self.name} could not {doing}: {reason}")
+
+
+_FORM = "expected a multiaddr such as /ip4/127.0.0.1/tcp/5001 or a URL such as http://127.0.0.1:5001"
+
+
+def _multiaddr(address: str) -> tuple[str, str]:
+    """The multiaddr and the API's base path for a multiaddr or a URL."""
+    if isinstance(address, str) and address.startswith("/"):
+        return address, "api/v0"
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port
+    except (ValueError, AttributeError):
+        host = None
+    if not host or parts.scheme not in ("http", "https") or parts.query or parts.fragment or "@" in parts.netloc:
+        raise InvalidInput(f"{show(address)} is not the address of an IPFS node: {_FORM}")
+    family = "ip6" if ":" in host else "ip4" if host.replace(".", "").isdigit() else "dns"
+    path = parts.path.strip("/").removesuffix("api/v0").strip("/")
+    port = port or (443 if parts.scheme == "https" else 80)
+    return f"/{family}/{host}/tcp/{port}/{parts.scheme}", f"{path}/api/v0".lstrip("/")
