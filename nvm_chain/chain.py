@@ -40,12 +40,12 @@ _NONCE_MEMORY = 60.0
 
 
 class InsufficientFunds(TransactionFailed):
-    """The sender can't pay value + gas. balance, needed: wei."""
+    """The sender can't pay value + gas. balance, needed: wei. detail: the endpoint's words."""
 
     def __init__(self, sender: str, balance: int, needed: int | None, detail: str) -> None:
         need = f" and needs {needed}" if needed is not None else ""
-        super().__init__(f"{sender} has {balance} wei{need} for this transaction and its gas: send it more ({detail})")
-        self.sender, self.balance, self.needed = sender, balance, needed
+        super().__init__(f"{sender} has {balance} wei{need} for this transaction and its gas: send it more")
+        self.sender, self.balance, self.needed, self.detail = sender, balance, needed, detail
 
 
 class TransactionPending(TransactionFailed):
@@ -259,7 +259,15 @@ class Chain:
         sender = self._senders[wallet.address]
         async with sender.lock:
             signed = await self.sign(call, wallet, nonce=await self._next_nonce(wallet.address), fees=fees, gas=gas)
-            await self.broadcast(signed.raw)
+            try:
+                await self.broadcast(signed.raw)
+            except TransactionFailed as error:
+                if "insufficient funds" in str(error).lower():
+                    needed = call.value + signed.gas * signed.fees.maximum
+                    raise InsufficientFunds(
+                        wallet.address, await self.balance(wallet.address), needed, str(error)
+                    ) from error
+                raise
             sender.next_nonce, sender.used_at = signed.nonce + 1, time.monotonic()
         return await self.wait(signed.tx_hash, call=call, sender=wallet.address, patience=patience)
 

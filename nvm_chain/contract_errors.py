@@ -207,7 +207,7 @@ class EmptyBatch(KnownRefusal):
 class OutsideRule(KnownRefusal):
     solidity = "OutsideRule(uint256 index, uint256 calls, uint256 credits, uint256 min, uint256 max)"
     template = (
-        "entry {index} claims {credits} credits for {calls} calls, but one call costs {min} to {max}: "
+        "entry {index} claims {credits} credits for {calls} calls, which cost {min} to {max} in all: "
         "settle calls under the rule they were served under"
     )
 
