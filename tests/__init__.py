@@ -1,0 +1,1 @@
+"""Tests, the provider stand-in and the world that they run in."""

@@ -1,0 +1,29 @@
+"""Holds an object against the `openai` package's own type: strictly, and without a field that the type doesn't have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pydantic
+
+UNTYPED = {"store"}
+"""Fields that OpenAI sends though its package doesn't type them."""
+
+
+def assert_conforms(wanted: Any, payload: Any) -> None:
+    """Raises AssertionError or pydantic.ValidationError, naming the field, if `payload` (JSON) isn't a `wanted`."""
+    value = pydantic.TypeAdapter(wanted).validate_json(orjson.dumps(payload), strict=True)
+    unknown = [path for path in _extras(value, "") if path.rsplit(".", 1)[-1] not in UNTYPED]
+    assert not unknown, f"fields that the type doesn't have: {unknown}"
+
+
+def _extras(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, pydantic.BaseModel):
+        yield from (f"{path}.{name}" for name in value.model_extra or ())
+        for name in type(value).model_fields:
+            yield from _extras(getattr(value, name), f"{path}.{name}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _extras(item, f"{path}[{index}]")
