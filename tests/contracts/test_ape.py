@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+ARTIFACTS = Path(__file__).resolve().parents[2] / "nvm_chain" / "artifacts"
 
 
 def test_the_chain_is_anvil(networks: Any) -> None:
@@ -21,5 +25,15 @@ def test_each_test_starts_from_the_same_chain(chain: Any, accounts: Any, turn: i
     assert receiver.balance == before + turn
 
 
-def test_contracts_have_the_committed_interface(project: Any) -> None:
-    assert {"IPlanRegistry", "IAssetRegistry", "INodeRegistry"} <= set(project.contracts)
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_ape_compiles_the_contracts_to_the_shipped_interface(project: Any) -> None:
+    for artifact in sorted(ARTIFACTS.glob("*.json")):
+        shipped = json.loads(artifact.read_bytes())
+        compiled = project.contracts[shipped["contractName"]].model_dump(mode="json", by_alias=True)["abi"]
+        assert signatures(compiled) == signatures(shipped["abi"]), artifact.name
+
+
+def signatures(abi: list[dict[str, Any]]) -> set[tuple[str, ...]]:
+    """Returns (kind, name, argument types …) of every entry."""
+    return {(entry["type"], entry.get("name", ""), *(i["type"] for i in entry.get("inputs", []))) for entry in abi}
