@@ -51,7 +51,8 @@ class Gateway(Closing):
             except _Busy as busy:
                 reason, wait = busy.reason, busy.wait
             except TimeoutError:
-                reason, wait = f"no answer within {self.timeout:g} s", 0.0
+                # Gateways search the network for as long: what took too long once will do so again.
+                raise StoreUnavailable(f"{self.name} gave no {cid} within {self.timeout:g} s") from None
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 reason, wait = f"{type(error).__name__}: {show(str(error), 200)}", 0.0
             else:

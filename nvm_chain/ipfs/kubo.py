@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import io
 import math
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import ipfshttpclient
@@ -20,8 +21,8 @@ from nvm_chain.ipfs.store import Closing, check_size
 from nvm_chain.secret import Secret
 from nvm_chain.text import show
 
-T = TypeVar("T")
 _CHUNK = 16 * 1024
+_Client: Any = ipfshttpclient.Client  # it has no types
 
 
 class KuboStore(Closing):
@@ -40,12 +41,16 @@ class KuboStore(Closing):
         multiaddr, base = _multiaddr(address)
         auth = None if username is None else (username, password.reveal() if password else "")
         self.address, self.timeout = address, timeout
+        self._open = lambda: _Client(multiaddr, base, auth=auth, timeout=timeout)
         try:
-            self._client = ipfshttpclient.Client(multiaddr, base, auth=auth, timeout=timeout)
+            self._open()
         except (rpc.Error, ValueError) as error:
             raise InvalidInput(f"{show(address)} is not the address of an IPFS node: {_FORM}") from error
-        # Threads of its own: one that waits for a stuck daemon must not take a place in the loop's pool.
-        self._threads = ThreadPoolExecutor(4, "kubo")
+        # Threads of its own: one that waits for a stuck daemon must not take a place in the loop's pool. And a client
+        # for each, because the sessions below it are not made for several threads.
+        self._local = threading.local()
+        self._clients: list[Any] = []
+        self._threads = ThreadPoolExecutor(4, "kubo", initializer=self._enter_thread)
 
     @property
     def name(self) -> str:
@@ -57,50 +62,57 @@ class KuboStore(Closing):
     async def put(self, block: bytes) -> Cid:
         check_size(len(block), "the block")
         cid = Cid.of(block)
-        # `format` for daemons before Kubo 0.10 and js-ipfs, `cid-codec` for those after; both take the other's silently.
-        opts = {"format": "raw", "cid-codec": "raw", "mhtype": "sha2-256", "pin": "true"}
-        answer = await self._run(lambda: self._client.block.put(io.BytesIO(block), opts=opts), f"put {cid}")
-        if answer.get("Key") != str(cid):
-            raise DigestMismatch(
-                f"{self.name} stored the block as {show(answer.get('Key'))}, not as {cid}: is it an IPFS node?"
-            )
+        # `format` for js-ipfs and Kubo before 0.10, `cid-codec` for those after; each ignores the other's.
+        opts = {"format": "raw", "cid-codec": "raw", "mhtype": "sha2-256"}
+        answer = await self._run(lambda client: client.block.put(io.BytesIO(block), opts=opts), f"put {cid}")
+        if (key := answer.get("Key")) != str(cid):
+            raise DigestMismatch(f"{self.name} stored the block as {show(key)}, not as {cid}: is it an IPFS node?")
+        await self._run(lambda client: client.pin.add(str(cid), recursive=True), f"pin {cid}")
         return cid
 
     async def get(self, cid: Cid) -> bytes:
-        block = await self._run(lambda: self._read(cid), f"get {cid}")
+        """The block, from the node or from its peers. A block that nobody has looks like one that takes too long."""
+        block = await self._run(lambda client: self._read(client, cid), f"get {cid}")
         check_size(len(block), f"what {self.name} served for {cid}")
         return cid.verify(block, self.name)
 
     async def has(self, cid: Cid) -> bool:
-        """Whether the node itself has the block, without asking its peers."""
-        opts = {"offline": "true"}
+        """Whether the node has pinned the block, so that its garbage collection leaves it. Asks no peer."""
+        opts = {"arg": str(cid), "type": "all", "cid-base": "base32"}
         try:
-            await self._run(lambda: self._client.block.stat(str(cid), opts=opts), f"stat {cid}")
+            answer = await self._run(
+                lambda client: client._client.request("/pin/ls", opts=opts, decoder="json"),
+                f"look for the pin of {cid}",
+            )
         except NotFound:
             return False
-        return True
-
-    async def pinned(self, cid: Cid) -> bool:
-        """Whether the node has pinned the block, so that its garbage collection leaves it."""
-        try:
-            answer = await self._run(lambda: self._client.pin.ls(str(cid), type="all"), f"look for the pin of {cid}")
-        except NotFound:
-            return False
-        return str(cid) in (answer.get("Keys") or {})
+        return any(str(cid) in (part.get("Keys") or {}) or part.get("Cid") == str(cid) for part in answer)
 
     async def version(self) -> str:
         """The daemon's version, as it says. Raises StoreUnavailable if there is none."""
-        answer = await self._run(self._client.version, "ask for the version")
+        answer = await self._run(lambda client: client.version(), "ask for the version")
         return str(answer.get("Version"))
 
     async def aclose(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._client.close()
+        for client in self._clients:
+            client.close()
 
-    def _read(self, cid: Cid) -> bytes:
+    def _enter_thread(self) -> None:
+        client = self._open()
+        client._client.open_session()
+        for adapter in client._client._session.adapters.values():
+            adapter.poolmanager.connection_pool_kw.pop(
+                "strict", None
+            )  # of urllib3 1; version 2 warns of it at each call
+        self._local.client = client
+        self._clients.append(client)
+
+    def _read(self, client: Any, cid: Cid) -> bytes:
         # Client.block.get would take any number of bytes; one level below, the answer can be read in pieces.
-        params = [("arg", str(cid)), ("timeout", f"{math.ceil(self.timeout)}s")]
-        opened, pieces = self._client._client._request(
+        # The daemon gives up a little earlier than we do, so that it can say why.
+        params = [("arg", str(cid)), ("timeout", f"{math.ceil(self.timeout * 900)}ms")]
+        opened, pieces = client._client._request(
             "POST", "/block/get", params, auth=None, data=None, headers=None, timeout=self.timeout, chunk_size=_CHUNK
         )
         deadline = time.monotonic() + self.timeout
@@ -115,11 +127,10 @@ class KuboStore(Closing):
                 closable.close()
         return bytes(block)
 
-    async def _run(self, call: Callable[[], Any], doing: str) -> Any:
+    async def _run(self, call: Callable[[Any], Any], doing: str) -> Any:
         try:
-            return await asyncio.wait_for(
-                asyncio.get_running_loop().run_in_executor(self._threads, call), self.timeout + 1
-            )
+            async with asyncio.timeout(self.timeout + 1):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: call(self._local.client))
         except (TimeoutError, rpc.TimeoutError):
             reason = f"no answer within {self.timeout:g} s"
         except rpc.ErrorResponse as error:

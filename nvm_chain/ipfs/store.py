@@ -23,7 +23,7 @@ class BlockSource(Protocol):
         """
 
     async def has(self, cid: Cid) -> bool:
-        """Whether the place itself holds the block now. Raises StoreUnavailable, or DigestMismatch for damaged bytes."""
+        """Whether the place itself keeps the block. Raises StoreUnavailable; DigestMismatch where bytes are damaged."""
 
     async def aclose(self) -> None:
         """Gives connections back. Can be called twice."""
