@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any, TypeVar
 
 from nvm_chain.address import address
@@ -21,6 +23,12 @@ MAX_TITLE, MAX_DESCRIPTION, MAX_NOTES, MAX_TAGS, MAX_TAG = 120, 5_000, 50_000, 1
 MAX_OFFERS, MAX_SERVICES, MAX_SEALED = 16, 8, 16
 
 T = TypeVar("T")
+
+
+def metadata_schema() -> JsonObject:
+    """The JSON schema of the document (draft 2020-12), as published in this package."""
+    schema: JsonObject = json.loads((files("nvm_chain") / "schemas" / "metadata-v1.json").read_text("utf-8"))
+    return schema
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,6 @@ from nvm_chain.secret import Secret
 from nvm_chain.text import show
 
 _CHUNK = 16 * 1024
-_Client: Any = ipfshttpclient.Client  # it has no types
 
 
 class KuboStore(Closing):
@@ -41,7 +40,9 @@ class KuboStore(Closing):
         multiaddr, base = _multiaddr(address)
         auth = None if username is None else (username, password.reveal() if password else "")
         self.address, self.timeout = address, timeout
-        self._open = lambda: _Client(multiaddr, base, auth=auth, timeout=timeout)
+        self._open: Callable[[], Any] = lambda: ipfshttpclient.Client(  # type: ignore[no-untyped-call]
+            multiaddr, base, auth=auth, timeout=timeout
+        )
         try:
             self._open()
         except (rpc.Error, ValueError) as error:
