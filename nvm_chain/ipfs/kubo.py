@@ -40,9 +40,7 @@ class KuboStore(Closing):
         multiaddr, base = _multiaddr(address)
         auth = None if username is None else (username, password.reveal() if password else "")
         self.address, self.timeout = address, timeout
-        self._open: Callable[[], Any] = lambda: ipfshttpclient.Client(  # type: ignore[no-untyped-call]
-            multiaddr, base, auth=auth, timeout=timeout
-        )
+        self._open: Callable[[], Any] = lambda: ipfshttpclient.Client(multiaddr, base, auth=auth, timeout=timeout)
         try:
             self._open()
         except (rpc.Error, ValueError) as error:
