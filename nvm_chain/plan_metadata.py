@@ -41,7 +41,12 @@ class PlanMetadata:
             document = loads(block, max_bytes=MAX_BLOCK)
         except InvalidInput as error:
             raise MetadataInvalid(f"the block is refused: {error}") from None
-        if not isinstance(document, dict) or set(document) != _FIELDS or document["v"] != 1 or document["type"] != "plan":
+        if (
+            not isinstance(document, dict)
+            or set(document) != _FIELDS
+            or document["v"] != 1
+            or document["type"] != "plan"
+        ):
             raise MetadataInvalid("the block does not describe a plan")
         metadata = cls(document["title"], document["description"])
         if metadata.to_block() != block:
