@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from tests.provider import control, models, responses
+from tests.provider import chat, control, conversations, files, models, responses
 from tests.provider.errors import ApiError, no_key, wrong_key
 from tests.provider.state import STATE, Exchange, State
 from tests.provider.wire import EXCHANGE, QUEUED, send_error
@@ -17,7 +17,7 @@ from tests.provider.wire import EXCHANGE, QUEUED, send_error
 KEY = "sk-stand-in-builder-0123456789abcdef"
 """The API key that the stand-in accepts unless told otherwise."""
 
-_SURFACES = (models, responses)
+_SURFACES = (models, files, responses, conversations, chat)
 
 
 @dataclass(frozen=True, slots=True)
