@@ -1,0 +1,45 @@
+"""`nvm-chain`: the builder's and the subscriber's command line. Each group has its own file."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+# Name: module, object, help. Modules are imported when they are asked for: the chain's packages take seconds to load.
+_COMMANDS = {
+    "networks": ("network", "networks", "List the networks that can be named with --network."),
+    "network": ("network", "network", "Show a network's contracts, and whether they are there."),
+    "deploy": ("network", "deploy_contracts", "Deploy the contracts that are missing."),
+    "wallet": ("wallet", "wallet", "Make a wallet, look at it."),
+    "plan": ("plan", "plan", "Create, look at, buy and run plans."),
+    "assistant": ("assistant", "assistant", "Register, look at and update assistants."),
+    "did": ("did", "did", "Resolve DIDs."),
+    "key": ("key", "key", "Get, list and revoke API keys of an access node."),
+    "chat": ("chat", "chat", "Talk to an assistant through its access node."),
+    "balance": ("money", "balance", "Show what an account has left under a plan."),
+    "earnings": ("money", "earnings", "Show what an account can withdraw from a plan."),
+    "withdraw": ("money", "withdraw", "Withdraw earnings from a plan."),
+}
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name, _ = _COMMANDS[cmd_name]
+        found: click.Command = getattr(import_module(f"nvm_chain.cli.{module}"), name)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in _COMMANDS.items()])
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(package_name="nvm-chain", prog_name="nvm-chain")
+def main() -> None:
+    """Sell and buy access to AI assistants: plans and credits on a chain, no middleman."""

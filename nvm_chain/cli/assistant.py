@@ -1,0 +1,233 @@
+"""nvm-chain assistant: register, look at and update assistants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+import click
+
+from nvm_chain.address import address
+from nvm_chain.assets import FOREVER, OfferInput
+from nvm_chain.chain import Chain, event_topics, topic
+from nvm_chain.cli.definition import definition_options, read_definition, was_given
+from nvm_chain.cli.session import Session, command
+from nvm_chain.cli.stores import open_blocks, store_option
+from nvm_chain.cli.transactions import submit, transaction
+from nvm_chain.cli.types import ADDRESS, DID, OFFER
+from nvm_chain.deployments import Deployment
+from nvm_chain.did import Did
+from nvm_chain.errors import DigestMismatch, InvalidInput, MetadataInvalid, NotFound, StoreUnavailable
+from nvm_chain.lens import OfferView
+from nvm_chain.registration import (
+    Draft,
+    Prepared,
+    find_asset,
+    named_salt,
+    pin,
+    prepare_registration,
+    prepare_update,
+)
+from nvm_chain.resolve import resolve
+from nvm_chain.wallet import Wallet
+
+_TEXT = click.File(encoding="utf-8")
+
+
+@click.group()
+def assistant() -> None:
+    """Register, look at and update assistants."""
+
+
+@assistant.command()
+@click.option("--title", required=True, help="A short title.")
+@click.option("--description", default="", help="What it is about.")
+@click.option("--tag", "tags", multiple=True, help="For search. Repeat it.")
+@click.option("--notes-file", type=_TEXT, help="Integration notes, Markdown.")
+@click.option("--plan", "offers", type=OFFER, multiple=True, required=True, metavar="PLAN[=MIN[-MAX]]",
+              help="A plan that opens it, at so many credits per access (by default 1). Repeat it.")  # fmt: skip
+@click.option("--node", "nodes", type=ADDRESS, multiple=True, required=True, help="An access node that serves it.")
+@click.option("--name", help="What the DID follows from; by default the title. The same name is the same assistant.")
+@definition_options
+@store_option
+@command
+async def register(
+    session: Session,
+    /,
+    title: str,
+    description: str,
+    tags: tuple[str, ...],
+    notes_file: TextIO | None,
+    offers: tuple[OfferInput, ...],
+    nodes: tuple[str, ...],
+    name: str | None,
+    store_url: str | None,
+    gateways: tuple[str, ...],
+    **definition: Any,
+) -> None:
+    """Register an assistant: seal its definition to the nodes, pin its metadata, put it on the chain.
+
+    Repeating the command with the same name finds the assistant that is there.
+    """
+    draft = Draft(
+        salt=named_salt(name or title),
+        title=title,
+        description=description,
+        tags=tags,
+        notes="" if notes_file is None else notes_file.read(),
+        offers=offers,
+        nodes=nodes,
+        definition=read_definition(**definition),
+    )
+    async with session.chain() as chain, open_blocks(store_url, gateways) as store:
+        wallet, deployment = session.wallet(chain), session.deployment
+        did = Did.derive(chain.chain_id, deployment.asset_registry, wallet.address, draft.salt)
+        known = await find_asset(chain, deployment, did)
+        if known is not None:
+            session.output.note("this assistant is registered already: change it with `nvm-chain assistant update`")
+            session.output.record({"did": str(did), "cid": str(known.metadata)})
+            return
+        note = session.output.note
+        prepared = await prepare_registration(chain, deployment, store, wallet.address, draft, note)
+        await _publish(session, chain, wallet, store, prepared, f"Register assistant {title!r}")
+
+
+@assistant.command()
+@click.argument("did", type=DID)
+@click.option("--title")
+@click.option("--description")
+@click.option("--tag", "tags", multiple=True, help="Replaces all tags. Repeat it.")
+@click.option("--notes-file", type=_TEXT, help="Integration notes, Markdown.")
+@definition_options
+@store_option
+@command
+async def update(
+    session: Session,
+    /,
+    did: Did,
+    title: str | None,
+    description: str | None,
+    tags: tuple[str, ...],
+    notes_file: TextIO | None,
+    store_url: str | None,
+    gateways: tuple[str, ...],
+    **definition: Any,
+) -> None:
+    """Publish a new version: other texts, or (with definition options) a newly sealed definition."""
+    async with session.chain() as chain, open_blocks(store_url, gateways) as store:
+        wallet = session.wallet(chain)
+        prepared = await prepare_update(
+            chain,
+            session.deployment,
+            store,
+            wallet.address,
+            did,
+            title=title,
+            description=description,
+            tags=tags or None,
+            notes=None if notes_file is None else notes_file.read(),
+            definition=read_definition(**definition) if was_given(**definition) else None,
+            on_step=session.output.note,
+        )
+        await _publish(session, chain, wallet, store, prepared, f"Publish a new version of {did}")
+
+
+@assistant.command()
+@click.argument("did", type=DID)
+@store_option
+@command
+async def show(session: Session, did: Did, store_url: str | None, gateways: tuple[str, ...]) -> None:
+    """Show an assistant: its texts, the plans that open it, the nodes that serve it."""
+    async with session.chain() as chain, open_blocks(store_url, gateways) as store:
+        found = await resolve(chain, session.deployment, store, did)
+        view, metadata = found.view, found.metadata
+        titles = {offer.plan_id: offer.title for offer in metadata.offers}
+        session.output.record(
+            {
+                "did": str(did),
+                "assistant_id": did.assistant_id,
+                "title": metadata.title,
+                "description": metadata.description,
+                "tags": list(metadata.tags),
+                "notes": metadata.notes,
+                "owner": view.asset.owner,
+                "active": view.asset.active,
+                "version": view.asset.version,
+                "cid": str(view.cid),
+                "offers": [await _offer(session, chain, offer, titles) for offer in view.offers],
+                "nodes": [
+                    {
+                        "node": entry.node.account,
+                        "endpoint": entry.node.endpoint,
+                        "until": "removed" if entry.until == FOREVER else entry.until,
+                        "sealed": metadata.sealed_for(entry.node.account, entry.node.version) is not None,
+                    }
+                    for entry in view.nodes
+                ],
+            }
+        )
+
+
+@assistant.command(name="list")
+@click.option("--owner", type=ADDRESS, help="Only assistants that this account registered.")
+@click.option("--from-block", type=click.IntRange(0), default=0, show_default=True, help="Where to start looking.")
+@store_option
+@command
+async def list_assistants(
+    session: Session, owner: str | None, from_block: int, store_url: str | None, gateways: tuple[str, ...]
+) -> None:
+    """List the assistants that were registered on this chain."""
+    async with session.chain() as chain, open_blocks(store_url, gateways) as store:
+        topics: list[Any] = [event_topics("AssetRegistered"), None, None if owner is None else topic(address(owner))]
+        registry = session.deployment.asset_registry
+        events = await chain.logs([registry], from_block, await chain.block_number(), topics)
+        rows = [await _row(chain, session.deployment, store, Did(event.args["did"])) for event in events]
+        session.output.table(rows, "No assistants yet: register one with `nvm-chain assistant register`.")
+
+
+async def _publish(session: Session, chain: Chain, wallet: Wallet, store: Any, prepared: Prepared, what: str) -> None:
+    if not session.dry_run:
+        await pin(store, prepared.block)
+        session.output.note(f"metadata is pinned as {prepared.cid}")
+    receipt = await submit(session, chain, wallet, prepared.call, what)
+    if receipt is not None:
+        did = prepared.metadata.did
+        session.output.record(
+            {
+                "did": str(did),
+                "assistant_id": did.assistant_id,
+                "cid": str(prepared.cid),
+                **transaction(session, receipt),
+            }
+        )
+
+
+async def _offer(session: Session, chain: Chain, view: OfferView, titles: Mapping[bytes, str]) -> Mapping[str, Any]:
+    offer, terms = view.offer, view.plan.terms
+    currency = await session.currency(chain, terms.token)
+    low, high = offer.min_credits, offer.max_credits
+    return {
+        "plan": str(offer.plan_id),
+        "title": titles.get(offer.plan_id.value, ""),
+        "credits_per_access": "any number of accesses"
+        if terms.is_time_plan
+        else str(low)
+        if low == high
+        else f"{low}-{high}",
+        "price": currency.format(terms.price),
+        "on_sale": view.plan.on_sale,
+        "closes_at": offer.closes_at or None,
+    }
+
+
+async def _row(chain: Chain, deployment: Deployment, store: Any, did: Did) -> Mapping[str, Any]:
+    try:
+        found = await resolve(chain, deployment, store, did)
+    except (NotFound, StoreUnavailable, DigestMismatch, MetadataInvalid, InvalidInput) as error:
+        return {"did": str(did), "title": f"({type(error).__name__})", "tags": [], "plans": None}
+    return {
+        "did": str(did),
+        "title": found.metadata.title,
+        "tags": list(found.metadata.tags),
+        "plans": len(found.view.offers),
+    }

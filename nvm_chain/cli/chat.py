@@ -1,0 +1,92 @@
+"""nvm-chain chat: a conversation with an assistant in the terminal, through the official OpenAI client."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from nvm_chain.access_node import NodeRefused, NodeUnavailable
+from nvm_chain.cli.nodes import api_key, node_option
+from nvm_chain.cli.session import Session, command
+from nvm_chain.cli.types import DID
+from nvm_chain.did import Did
+from nvm_chain.urls import base_url
+
+
+@click.command()
+@click.argument("did", type=DID)
+@click.argument("message", required=False)
+@node_option
+@command
+async def chat(session: Session, did: Did, message: str | None, node_url: str) -> None:
+    """Ask the assistant MESSAGE; without one, talk with it line by line until the end of input (Ctrl-D)."""
+    from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI
+
+    base = base_url(node_url).removesuffix("/v1") + "/v1"
+    try:
+        async with AsyncOpenAI(base_url=base, api_key=api_key().reveal()) as client:
+            history: list[Any] = []
+            while (line := message if message is not None else _ask()) is not None:
+                history.append({"role": "user", "content": line})
+                history.append({"role": "assistant", "content": await _answer(session, client, did, history)})
+                if message is not None:
+                    return
+    except APIConnectionError as error:
+        raise NodeUnavailable(f"no access node answers at {base}: check the URL, or try again") from error
+    except APIStatusError as error:
+        raise _refused(error.status_code, str(error.message), error.code) from error
+    except APIError as error:
+        raise NodeUnavailable(f"the answer broke off: {error.message}") from error
+
+
+async def _answer(session: Session, client: Any, did: Did, history: list[Any]) -> str:
+    text, final = "", None
+    async with client.responses.stream(model=str(did), input=history) as stream:
+        async for event in stream:
+            if event.type == "response.output_text.delta":
+                text += event.delta
+                if not session.output.as_json:
+                    click.echo(_harmless(event.delta), nl=False)
+                    sys.stdout.flush()
+            elif event.type in ("response.completed", "response.incomplete", "response.failed"):
+                final = event.response
+    if session.output.as_json:
+        usage = getattr(final, "usage", None)
+        session.output.record(
+            {
+                "response": getattr(final, "id", None),
+                "status": getattr(final, "status", None),
+                "text": text,
+                "usage": None if usage is None else usage.model_dump(),
+            }
+        )
+    else:
+        click.echo()
+    if final is None or final.status == "failed":
+        problem = getattr(getattr(final, "error", None), "message", None)
+        raise NodeUnavailable(f"the assistant did not finish its answer: {problem or 'the stream ended early'}")
+    if final.status == "incomplete":
+        session.output.note("(the answer was cut off at its length limit)")
+    return text
+
+
+def _harmless(text: str) -> str:
+    """Without control characters: an answer must not be able to steer the terminal."""
+    return "".join(char for char in text if char in "\n\t" or char.isprintable())
+
+
+def _ask() -> str | None:
+    if sys.stdin.isatty():
+        click.secho("> ", bold=True, nl=False, err=True)
+    for line in sys.stdin:
+        if line.strip():
+            return line.strip()
+    return None
+
+
+def _refused(status: int, message: str, code: str | None) -> NodeRefused | NodeUnavailable:
+    if status >= 500:
+        return NodeUnavailable(message)
+    return NodeRefused(message, status, code)

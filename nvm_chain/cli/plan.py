@@ -1,0 +1,274 @@
+"""nvm-chain plan: what a builder sells, and buying it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from nvm_chain.abi import ZERO_ADDRESS, Call
+from nvm_chain.amounts import format_duration, format_units
+from nvm_chain.chain import Chain, event_topics, topic
+from nvm_chain.cid import Cid
+from nvm_chain.cli.output import Money
+from nvm_chain.cli.session import Session, command
+from nvm_chain.cli.stores import open_blocks, store_option
+from nvm_chain.cli.transactions import submit, transaction
+from nvm_chain.cli.types import ADDRESS, DURATION, PAYEE, PLAN
+from nvm_chain.errors import DigestMismatch, InvalidInput, MetadataInvalid, NotFound, StoreUnavailable
+from nvm_chain.ipfs import BlockStore
+from nvm_chain.plan_metadata import PlanMetadata
+from nvm_chain.plans import Payee, Plan, PlanId, Terms
+from nvm_chain.purchases import approve, purchase_call
+from nvm_chain.registration import named_salt, pin
+from nvm_chain.tokens import Token
+
+
+@click.group()
+def plan() -> None:
+    """Create, look at, buy and run plans."""
+
+
+@plan.command()
+@click.option("--title", required=True, help="What buyers see.")
+@click.option("--description", default="", help="What the plan gives, in a few sentences.")
+@click.option("--price", default="0", show_default=True, metavar="AMOUNT", help='Per unit: "0.1 ETH", "5 USDC" or 0.')
+@click.option(
+    "--token", type=ADDRESS, default=ZERO_ADDRESS, help="ERC-20 to be paid in; by default the native currency."
+)
+@click.option(
+    "--credits", "credits_per_unit", type=click.IntRange(0), default=0, help="Credits per unit; 0: a time plan."
+)
+@click.option(
+    "--duration", type=DURATION, default=0, metavar="TIME", help="How long a unit lasts: 30d, 12h; 0: for ever."
+)
+@click.option(
+    "--limit", type=click.IntRange(0), default=0, help="Units per account, ever; a free plan with 1 is a trial."
+)
+@click.option("--supply", type=click.IntRange(0), default=0, help="Units in all; 0: no limit.")
+@click.option("--refundable", type=DURATION, default=0, metavar="TIME", help="Refund cooldown; 0: not refundable.")
+@click.option("--vouchers", is_flag=True, help="Settlement needs the subscriber's signed ceiling.")
+@click.option("--payee", "payees", type=PAYEE, multiple=True, help="A share of the revenue: 0x…=30%. Repeat it.")
+@click.option("--name", help="What the plan's id follows from; by default the title. The same name is the same plan.")
+@store_option
+@command
+async def create(
+    session: Session,
+    title: str,
+    description: str,
+    price: str,
+    token: str,
+    credits_per_unit: int,
+    duration: int,
+    limit: int,
+    supply: int,
+    refundable: int,
+    vouchers: bool,
+    payees: tuple[Payee, ...],
+    name: str | None,
+    store_url: str | None,
+    gateways: tuple[str, ...],
+) -> None:
+    """Create a plan. Repeating the command with the same name finds the plan that is there."""
+    block = PlanMetadata(title, description).to_block()
+    async with session.chain() as chain:
+        wallet = session.wallet(chain)
+        plans = session.deployment.plans
+        currency = await session.currency(chain, token)
+        terms = Terms(
+            token=token,
+            price=currency.parse(price),
+            credits_per_unit=credits_per_unit,
+            duration=duration,
+            purchase_limit=limit,
+            supply=supply,
+            refund_cooldown=refundable,
+            voucher_required=vouchers,
+        )
+        salt = named_salt(name or title)
+        plan_id = PlanId.derive(chain.chain_id, plans.address, wallet.address, salt)
+        try:
+            known = await chain.call(plans.plan(plan_id))
+        except NotFound:
+            known = None
+        if known is not None:
+            if known.terms != terms:
+                raise InvalidInput(
+                    f"you have a plan {name or title!r} with other terms ({plan_id}), and terms never change: "
+                    f"choose another --name"
+                )
+            session.output.note("this plan exists already")
+            session.output.record({"plan": str(plan_id)})
+            return
+        call = plans.create(salt, terms, payees, Cid.of(block).digest)
+        if not session.dry_run:
+            async with open_blocks(store_url, gateways) as store:
+                await pin(store, block)
+        receipt = await submit(session, chain, wallet, call, f"Create plan {title!r} at {currency.format(terms.price)}")
+        if receipt is not None:
+            session.output.record({"plan": str(plan_id), "cid": str(Cid.of(block)), **transaction(session, receipt)})
+
+
+@plan.command()
+@click.argument("plan_id", type=PLAN, metavar="PLAN")
+@store_option
+@command
+async def show(session: Session, plan_id: PlanId, store_url: str | None, gateways: tuple[str, ...]) -> None:
+    """Show a plan's terms and what it has sold."""
+    async with session.chain() as chain, open_blocks(store_url, gateways) as store:
+        found = await chain.call(session.deployment.plans.plan(plan_id))
+        payees = await chain.call(session.deployment.plans.payees(plan_id))
+        session.output.record(await _record(session, chain, store, found, payees))
+
+
+@plan.command(name="list")
+@click.option("--owner", type=ADDRESS, help="Only plans that this account created.")
+@click.option("--from-block", type=click.IntRange(0), default=0, show_default=True, help="Where to start looking.")
+@store_option
+@command
+async def list_plans(
+    session: Session, owner: str | None, from_block: int, store_url: str | None, gateways: tuple[str, ...]
+) -> None:
+    """List the plans that were created on this chain."""
+    async with session.chain() as chain, open_blocks(store_url, gateways) as store:
+        plans = session.deployment.plans
+        topics: list[Any] = [event_topics("PlanCreated"), None, None if owner is None else topic(owner)]
+        events = await chain.logs([plans.address], from_block, await chain.block_number(), topics)
+        rows = []
+        for event in events:
+            found = await chain.call(plans.plan(PlanId(event.args["planId"])))
+            currency = await session.currency(chain, found.terms.token)
+            rows.append(
+                {
+                    "plan": str(found.plan_id),
+                    "title": await _title(store, found),
+                    "price": Money(found.terms.price, currency.format(found.terms.price)),
+                    "gives": _gives(found.terms),
+                    "sold": found.sold,
+                    "on_sale": found.on_sale,
+                }
+            )
+        session.output.table(rows, "No plans yet: create one with `nvm-chain plan create`.")
+
+
+@plan.command()
+@click.argument("plan_id", type=PLAN, metavar="PLAN")
+@click.option("--units", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--for", "subscriber", type=ADDRESS, help="Who gets the credits; by default the wallet itself.")
+@click.option("--max-price", metavar="AMOUNT", help="Refuse to pay more than this in all.")
+@command
+async def buy(session: Session, plan_id: PlanId, units: int, subscriber: str | None, max_price: str | None) -> None:
+    """Buy units of a plan, for yourself or as a gift."""
+    async with session.chain() as chain:
+        wallet, plans = session.wallet(chain), session.deployment.plans
+        found = await chain.call(plans.plan(plan_id))
+        currency = await session.currency(chain, found.terms.token)
+        for_whom = subscriber or wallet.address
+        bound = None if max_price is None else currency.parse(max_price)
+        found, call = await purchase_call(chain, plans, plan_id, for_whom, units=units, max_price=bound)
+        due = found.terms.due(units)
+        what = f"Buy {units} unit{'s' if units > 1 else ''} of plan {plan_id} for {currency.format(due)}"
+        if not currency.is_native and found.on_sale:
+            token = Token(found.terms.token)
+            allowed = await chain.call(token.allowance(wallet.address, plans.address))
+            if allowed < due and session.dry_run:
+                await submit(
+                    session, chain, wallet, token.approve(plans.address, due), f"Approve {currency.format(due)}"
+                )
+                return
+            if allowed < due:
+                session.confirm(f"Let the plan registry take {currency.format(due)} from {wallet.address}?")
+                await approve(chain, token, wallet, plans.address, due)
+        receipt = await submit(session, chain, wallet, call, what)
+        if receipt is None:
+            return
+        standing = await chain.call(session.deployment.views.account(plan_id, for_whom), receipt.block)
+        session.output.record(
+            {
+                "plan": str(plan_id),
+                "subscriber": for_whom,
+                "paid": Money(due, currency.format(due)),
+                "spendable": standing.spendable,
+                "expiry": standing.account.expiry or None,
+                **transaction(session, receipt),
+            }
+        )
+
+
+@plan.command()
+@click.argument("plan_id", type=PLAN, metavar="PLAN")
+@click.argument("subscriber", type=ADDRESS)
+@click.option("--units", type=click.IntRange(1), default=1, show_default=True)
+@command
+async def grant(session: Session, plan_id: PlanId, subscriber: str, units: int) -> None:
+    """Give units of your plan without payment on the chain."""
+    call = session.deployment.plans.grant(plan_id, subscriber, units)
+    await _send(session, call, f"Grant {units} units of plan {plan_id} to {subscriber}")
+
+
+@plan.command()
+@click.argument("plan_id", type=PLAN, metavar="PLAN")
+@click.option("--resume", is_flag=True, help="Resume sales instead.")
+@command
+async def pause(session: Session, plan_id: PlanId, resume: bool) -> None:
+    """Pause the sales of your plan, or resume them."""
+    call = session.deployment.plans.set_paused(plan_id, not resume)
+    await _send(session, call, f"{'Resume' if resume else 'Pause'} sales of plan {plan_id}")
+
+
+@plan.command()
+@click.argument("plan_id", type=PLAN, metavar="PLAN")
+@command
+async def retire(session: Session, plan_id: PlanId) -> None:
+    """End the sales of your plan for good; credits already sold stay valid."""
+    await _send(session, session.deployment.plans.retire(plan_id), f"End the sales of plan {plan_id} for good")
+
+
+async def _send(session: Session, call: Call[Any], what: str) -> None:
+    async with session.chain() as chain:
+        receipt = await submit(session, chain, session.wallet(chain), call, what)
+        if receipt is not None:
+            session.output.record(transaction(session, receipt))
+
+
+async def _record(
+    session: Session, chain: Chain, store: BlockStore, found: Plan, payees: tuple[Payee, ...]
+) -> Mapping[str, Any]:
+    terms, currency = found.terms, await session.currency(chain, found.terms.token)
+    return {
+        "plan": str(found.plan_id),
+        "title": await _title(store, found),
+        "owner": found.owner,
+        "on_sale": found.on_sale,
+        "paused": found.paused,
+        "retired": found.retired,
+        "price": Money(terms.price, currency.format(terms.price)),
+        "token": None if terms.is_native else terms.token,
+        "gives": _gives(terms),
+        "credits_per_unit": terms.credits_per_unit,
+        "duration": terms.duration,
+        "purchase_limit": terms.purchase_limit or None,
+        "supply": terms.supply or None,
+        "refund_cooldown": terms.refund_cooldown or None,
+        "voucher_required": terms.voucher_required,
+        "sold": found.sold,
+        "revenue": Money(found.revenue, currency.format(found.revenue)),
+        "payees": [
+            {"account": p.account, "share": f"{format_units(p.basis_points, 2)}%"} for p in payees
+        ] or None,
+    }  # fmt: skip
+
+
+def _gives(terms: Terms) -> str:
+    what = "access" if terms.is_time_plan else f"{terms.credits_per_unit} credits"
+    return f"{what} for {format_duration(terms.duration)}" if terms.duration else what
+
+
+async def _title(store: BlockStore, found: Plan) -> str | None:
+    if found.metadata is None:
+        return None
+    try:
+        return PlanMetadata.from_block(await store.get(Cid.from_digest(found.metadata))).title
+    except (NotFound, StoreUnavailable, DigestMismatch, MetadataInvalid):
+        return None

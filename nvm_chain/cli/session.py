@@ -1,0 +1,216 @@
+"""What every command has in common: its options, where the chain is, who signs, and how an error ends the program.
+
+Exit codes: 0 done · 1 something else failed · 2 invalid input · 3 refused (by a contract or a node, or not found) ·
+4 unavailable (RPC, node or block store) · 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Concatenate, NoReturn, ParamSpec
+
+import click
+
+from nvm_chain.access_node import NodeRefused, NodeUnavailable
+from nvm_chain.amounts import Currency
+from nvm_chain.chain import Chain, open_chain
+from nvm_chain.cli.output import Output
+from nvm_chain.deployments import NETWORKS, Deployment, Network
+from nvm_chain.errors import (
+    ChainUnavailable,
+    InvalidInput,
+    MetadataInvalid,
+    NotFound,
+    NvmError,
+    StoreUnavailable,
+    TransactionFailed,
+)
+from nvm_chain.secret import Secret
+from nvm_chain.tokens import Token
+from nvm_chain.wallet import LocalWallet, UnlockedWallet, Wallet
+
+P = ParamSpec("P")
+Command = Callable[Concatenate["Session", P], Coroutine[Any, Any, None]]
+
+
+class Declined(NvmError):
+    """The person said no, or nobody was there to say yes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The options that every command takes, resolved."""
+
+    output: Output
+    network: Network
+    rpc_url: str | None
+    deployment_file: Path | None
+    keystore: Path | None
+    password_file: Path | None
+    account: str | None
+    yes: bool
+    dry_run: bool
+
+    @property
+    def deployment(self) -> Deployment:
+        """The contracts' addresses: from the file, or the standard ones."""
+        return Deployment.load(self.deployment_file) if self.deployment_file else Deployment.standard()
+
+    @asynccontextmanager
+    async def chain(self) -> AsyncIterator[Chain]:
+        """The network's chain, with its id checked."""
+        url = self.rpc_url or self.network.rpc_url
+        if url is None:
+            raise InvalidInput(f"{self.network.title} has no default endpoint: give one with --rpc-url or NVM_RPC_URL")
+        async with open_chain(url, self.network.chain_id) as chain:
+            yield chain
+
+    def wallet(self, chain: Chain) -> Wallet:
+        """--account (unlocked), else --keystore, else NVM_PRIVATE_KEY. Raises InvalidInput if there is none."""
+        if self.account:
+            return UnlockedWallet(chain.rpc, self.account)
+        return self.local_wallet()
+
+    def local_wallet(self) -> LocalWallet:
+        """--keystore, else NVM_PRIVATE_KEY."""
+        if self.keystore:
+            return LocalWallet.from_keystore(self.keystore, self.password())
+        if os.environ.get("NVM_PRIVATE_KEY"):
+            return LocalWallet.from_env()
+        raise InvalidInput(
+            "no wallet: give --keystore FILE, set NVM_PRIVATE_KEY, or give --account 0x… for an unlocked "
+            "development account (make a wallet with `nvm-chain wallet new`)"
+        )
+
+    def password(self, confirm: bool = False) -> Secret:
+        """From --password-file, NVM_KEYSTORE_PASSWORD, or asked for on the terminal."""
+        if self.password_file:
+            try:
+                return Secret(self.password_file.read_text(encoding="utf-8").rstrip("\r\n"))
+            except (OSError, ValueError) as error:
+                raise InvalidInput(f"password file {self.password_file} can't be read: {error}") from error
+        if (value := os.environ.get("NVM_KEYSTORE_PASSWORD")) is not None:
+            return Secret(value)
+        if not sys.stdin.isatty():
+            raise InvalidInput("no password: give --password-file FILE or set NVM_KEYSTORE_PASSWORD")
+        return Secret(click.prompt("Password of the keystore", hide_input=True, confirmation_prompt=confirm, err=True))
+
+    async def currency(self, chain: Chain, token: str) -> Currency:
+        """The native currency, or the token's symbol and decimals."""
+        native = Currency(self.network.currency, 18)
+        return native if token == native.token else await Token(token).currency(chain)
+
+    def confirm(self, question: str) -> None:
+        """Asks unless --yes. Raises Declined."""
+        if self.yes:
+            return
+        if not sys.stdin.isatty():
+            raise Declined(f"{question} Nobody is there to answer: add --yes to go on, or --dry-run to look first")
+        if not click.confirm(question, err=True):
+            raise Declined("nothing was sent")
+
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_OPTIONS = (
+    click.option(
+        "--network",
+        "network_name",
+        default="local",
+        show_default=True,
+        envvar="NVM_NETWORK",
+        type=click.Choice(list(NETWORKS)),
+        help="The chain to use.",
+    ),
+    click.option("--rpc-url", envvar="NVM_RPC_URL", metavar="URL", help="JSON-RPC endpoint of that chain."),
+    click.option(
+        "--deployment",
+        "deployment_file",
+        envvar="NVM_DEPLOYMENT",
+        type=_FILE,
+        help="JSON file with the contracts' addresses, if they are not the standard ones.",
+    ),
+    click.option(
+        "--keystore",
+        envvar="NVM_KEYSTORE",
+        type=_FILE,
+        help="Keystore of the wallet that signs. Or set NVM_PRIVATE_KEY.",
+    ),
+    click.option(
+        "--password-file",
+        envvar="NVM_PASSWORD_FILE",
+        type=_FILE,
+        help="File with the keystore's password. Or set NVM_KEYSTORE_PASSWORD; else it is asked for.",
+    ),
+    click.option("--account", envvar="NVM_ACCOUNT", metavar="0x…", help="An account that a development node unlocks."),
+    click.option("--yes", "-y", is_flag=True, help="Do not ask before sending a transaction."),
+    click.option("--dry-run", is_flag=True, help="Show the transaction and what it would cost; send nothing."),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
+)
+
+
+def command(run: Command[P]) -> Callable[..., None]:
+    """Makes an async function of (session, …) a click callback with the common options."""
+
+    @functools.wraps(run)
+    def callback(
+        *args: Any,
+        network_name: str,
+        rpc_url: str | None,
+        deployment_file: Path | None,
+        keystore: Path | None,
+        password_file: Path | None,
+        account: str | None,
+        yes: bool,
+        dry_run: bool,
+        as_json: bool,
+        **kwargs: Any,
+    ) -> None:
+        session = Session(
+            output=Output(as_json),
+            network=NETWORKS[network_name],
+            rpc_url=rpc_url,
+            deployment_file=deployment_file,
+            keystore=keystore,
+            password_file=password_file,
+            account=account,
+            yes=yes,
+            dry_run=dry_run,
+        )
+        try:
+            asyncio.run(run(session, *args, **kwargs))
+        except NvmError as error:
+            fail(session.output, error)
+        except KeyboardInterrupt:
+            session.output.note("interrupted")
+            sys.exit(130)
+
+    for option in reversed(_OPTIONS):
+        callback = option(callback)
+    return callback
+
+
+def exit_code(error: NvmError) -> int:
+    """See the module's docstring."""
+    if isinstance(error, ChainUnavailable | StoreUnavailable | NodeUnavailable):
+        return 4
+    if isinstance(error, TransactionFailed | NotFound | NodeRefused):
+        return 3
+    return 2 if isinstance(error, InvalidInput | MetadataInvalid | Declined) else 1
+
+
+def fail(output: Output, error: NvmError) -> NoReturn:
+    """Prints the error, with its values in JSON, and ends the program."""
+    if output.as_json:
+        values = getattr(error, "values", {})
+        output.record({"error": {"type": type(error).__name__, "message": str(error), "values": values}})
+    else:
+        click.secho("error: ", fg="red", bold=True, nl=False, err=True)
+        click.echo(str(error), err=True)
+    sys.exit(exit_code(error))

@@ -1,0 +1,53 @@
+"""Click parameter types for our values: what is mistyped is said before anything is connected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from nvm_chain.address import address
+from nvm_chain.amounts import parse_duration, parse_share
+from nvm_chain.assets import OfferInput
+from nvm_chain.did import Did
+from nvm_chain.errors import InvalidInput
+from nvm_chain.plans import Payee, PlanId
+
+
+class Parsed(click.ParamType):
+    """A type made from a function that raises InvalidInput."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any], kind: type) -> None:
+        self.name, self._parse, self._kind = name, parse, kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, self._kind) and not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except InvalidInput as error:
+            self.fail(str(error), param, ctx)
+
+
+def _payee(text: str) -> Payee:
+    account, separator, share = text.rpartition("=")
+    if not separator:
+        raise InvalidInput(f"{text!r} is not a payee: write ADDRESS=SHARE, like 0x…=30%")
+    return Payee(account, parse_share(share))
+
+
+def _offer(text: str) -> OfferInput:
+    plan, _, rule = text.partition("=")
+    low, _, high = (rule or "1").partition("-")
+    if not low.isdecimal() or not (high or low).isdecimal():
+        raise InvalidInput(f"{text!r} is not an offer: write PLAN, PLAN=CREDITS or PLAN=MIN-MAX, like 0x…=1-5")
+    return OfferInput(PlanId.parse(plan), int(low), int(high or low))
+
+
+ADDRESS = Parsed("address", address, str)
+DID = Parsed("did", Did.parse, Did)
+PLAN = Parsed("plan", PlanId.parse, PlanId)
+DURATION = Parsed("duration", parse_duration, int)
+PAYEE = Parsed("payee", _payee, Payee)
+OFFER = Parsed("offer", _offer, OfferInput)
