@@ -99,13 +99,6 @@ def _seconds(low: float, high: float) -> Callable[[object], float]:
     return parse
 
 
-def _address(raw: object) -> str:
-    text = _text(raw)
-    if not re.fullmatch(r"0x[0-9a-fA-F]{40}", text):
-        raise ValueError("must be an address: 0x and 40 hex digits")
-    return text
-
-
 def _path(raw: object) -> Path:
     return Path(_text(raw)).expanduser()
 
@@ -172,20 +165,30 @@ class Settings:
     # chain
     rpc_url: str = field(metadata=_by(_url("http", "https"), "JSON-RPC endpoint of the chain"))
     chain_id: int | None = field(default=None, metadata=_by(_whole(1, 2**63), "refuse any other chain"))
-    plan_registry: str | None = field(
-        default=None, metadata=_by(_address, "PlanRegistry, if not at the known address of this chain")
+    deployment: Path | None = field(
+        default=None, metadata=_by(_path, "JSON file with the contracts' addresses; default: the standard ones")
     )
     max_chain_age: float = field(
         default=60.0, metadata=_by(_seconds(1, 86_400), "oldest look at the chain on which calls are admitted")
     )
     poll_interval: float = field(default=2.0, metadata=_by(_seconds(0.05, 3_600), "seconds between looks at the chain"))
+    from_block: int = field(
+        default=0,
+        metadata=_by(_whole(0, 2**63), "block from which the registries' logs are searched for own assistants"),
+    )
     confirmations: int = field(
         default=3, metadata=_by(_whole(0, 1_000), "blocks on top before a settlement counts as final")
     )
 
     # storage
     ledger: str = field(default="nvm-node/ledger.db", metadata=_by(_text, "ledger: a file, or postgresql://…"))
-    store: str | None = field(default=None, metadata=_by(_text, "block store or gateway for metadata"))
+    store: str | None = field(
+        default=None,
+        metadata=_by(_text, "metadata blocks: file:///folder, kubo:…, or a gateway; default: beside the ledger"),
+    )
+    gateways: tuple[str, ...] = field(
+        default=(), metadata=_by(_list(_url("http", "https")), "IPFS gateways to ask where the store lacks a block")
+    )
 
     # listening
     bind: HostPort = field(

@@ -1,4 +1,4 @@
-"""Where keys and used login nonces are kept: one SQLite file, shared by all processes of the node on this machine.
+"""Keys, used login nonces and the list of own assistants: one SQLite file for all of the node's processes.
 
 Reads are point look-ups on a connection of the event loop (microseconds, never blocked by writers in WAL mode); writes
 are rare and run in a thread.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,8 @@ CREATE TABLE IF NOT EXISTS api_keys (
 CREATE INDEX IF NOT EXISTS api_keys_by_subscriber ON api_keys (subscriber, created_at);
 CREATE TABLE IF NOT EXISTS used_nonces (nonce TEXT PRIMARY KEY, expires_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS used_nonces_by_expiry ON used_nonces (expires_at);
+CREATE TABLE IF NOT EXISTS assistants (did BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS searched (scope TEXT PRIMARY KEY, block INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """
 
 
@@ -102,6 +104,25 @@ class AccessStore:
             return db.execute(query, (nonce, expires_at)).rowcount == 1
 
         return await self._write(write)
+
+    def assistants(self) -> list[bytes]:
+        """DIDs that once named this node."""
+        return [row["did"] for row in self._reader.execute("SELECT did FROM assistants ORDER BY did")]
+
+    def searched(self, scope: str) -> int | None:
+        """Up to which block the registry's logs were searched for them; None = never."""
+        row = self._reader.execute("SELECT block FROM searched WHERE scope = ?", (scope,)).fetchone()
+        return None if row is None else row["block"]
+
+    async def add_assistants(self, scope: str, dids: Sequence[bytes], block: int) -> None:
+        """Found in the logs up to `block`."""
+
+        def write(db: sqlite3.Connection) -> None:
+            db.executemany("INSERT INTO assistants VALUES (?) ON CONFLICT DO NOTHING", [(did,) for did in dids])
+            query = "INSERT INTO searched VALUES (?, ?) ON CONFLICT (scope) DO UPDATE SET block = excluded.block"
+            db.execute(query, (scope, block))
+
+        await self._write(write)
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         def run() -> T:

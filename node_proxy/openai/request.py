@@ -1,7 +1,7 @@
 """What a caller of `POST /v1/responses` may say, and the request that goes to the builder's provider instead.
 
-Model, instructions, tools and settings are the builder's. The builder's policy says what a caller may add; anything else
-is refused with the parameter's name, as OpenAI does.
+Model, instructions, tools and settings are the builder's. The builder's policy says what a caller may add; anything
+else is refused with the parameter's name, as OpenAI does.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _not_yet(why: str, *harmless: Any) -> Rule:
 
 
 def _ignored(parameter: str, value: Any, _: Definition, __: Prepared) -> None:
-    """Names the caller's own user towards the provider, where the node speaks for its subscriber: checked, not passed on."""
+    """Names the caller's own users. Towards the provider the node speaks for its subscriber: checked, not passed on."""
     if not isinstance(value, str) or len(value) > 512:
         raise InvalidValue(f"`{parameter}` must be a text of at most 512 characters.", param=parameter)
 

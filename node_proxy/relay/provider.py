@@ -100,10 +100,13 @@ class ProviderAnswer:
             raise ProviderGarbage("The assistant's provider answered with JSON of another shape. Nothing was charged.")
         return value
 
-    async def events(self) -> AsyncIterator[list[sse.Event]]:
+    def events(self) -> AsyncIterator[list[sse.Event]]:
         """Events in groups that arrived together. Raises ProviderGarbage, ProviderTimeout, ProviderUnreachable."""
         if not _is_type(self._response, "text/event-stream"):
             raise ProviderGarbage("The assistant's provider answered with something that isn't an event stream.")
+        return self._events()
+
+    async def _events(self) -> AsyncIterator[list[sse.Event]]:
         parser, size = sse.Parser(self._limit), 0
         with _translated():
             async for chunk in self._response.content.iter_any():

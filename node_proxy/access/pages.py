@@ -1,0 +1,176 @@
+"""Login, keys and the caller's own account, over HTTP."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from node_proxy.access.keys import ApiKey
+from node_proxy.asgi import Exchange
+from node_proxy.errors import AccessDenied, InvalidValue
+from nvm_chain.address import address
+from nvm_chain.did import Did
+from nvm_chain.errors import InvalidInput
+from nvm_chain.text import show
+
+if TYPE_CHECKING:
+    from node_proxy.services import Services
+
+MAX_BODY = 64 * 1024
+MAX_KEYS = 1_000
+_LONGEST = 10 * 365 * 86_400
+
+
+class ManageDenied(AccessDenied):
+    """The API key may be used for calls only, not to manage keys (HTTP 403)."""
+
+    code = "key_cannot_manage"
+
+
+class AccessPages:
+    """/auth/* and /v1/account."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    # --------------------------------------------------------------------------------------------------------- login
+
+    async def nonce(self, exchange: Exchange) -> None:
+        """GET /auth/nonce[?address=0x…]: a nonce, and with an address the message to sign."""
+        login, wanted = self._services.login, exchange.query.get("address")
+        nonce = login.nonce()
+        answer: dict[str, Any] = {
+            "nonce": nonce.nonce,
+            "expires_at": nonce.expires_at,
+            "domain": login.domains[0],
+            "uri": login.origin,
+            "chain_id": login.chain_id,
+        }
+        if wanted is not None:
+            try:
+                answer["message"] = login.message(address(wanted, "address"), nonce)
+            except InvalidInput as error:
+                raise InvalidValue(f"The {error}.", param="address") from None
+        await exchange.respond_json(200, answer, headers=[(b"cache-control", b"no-store")])
+
+    async def login(self, exchange: Exchange) -> None:
+        """POST /auth/login {message, signature, …}: an API key of the wallet that signed."""
+        body = await exchange.json(MAX_BODY, self._services.settings.body_timeout)
+        message, signature = (_text(body, name, 20_000) for name in ("message", "signature"))
+        wishes = _wishes(body, {"message", "signature"})
+        limited = any(wishes[name] is not None for name in ("budget", "dids"))
+        if limited and wishes["manage"]:
+            raise InvalidValue("A key with a budget or a list of assistants can't manage other keys.", param="manage")
+        subscriber = await self._services.login.verify(message, signature)
+        wishes["manage"] = not limited if wishes["manage"] is None else wishes["manage"]
+        await self._issue(exchange, subscriber, wishes)
+
+    # ---------------------------------------------------------------------------------------------------------- keys
+
+    async def list_keys(self, exchange: Exchange) -> None:
+        """GET /auth/keys: the wallet's keys, without their secrets; a key that can't manage sees itself."""
+        key = self._services.keys.verify(exchange.bearer())
+        keys = await self._services.keys.of(key.subscriber) if key.manage else [key]
+        data = [await self._shown(one) for one in keys]
+        await exchange.respond_json(200, {"object": "list", "data": data, "has_more": False})
+
+    async def create_key(self, exchange: Exchange) -> None:
+        """POST /auth/keys {name, budget, expires_in, assistants}: another key of the same wallet."""
+        key = self._manager(exchange)
+        wishes = _wishes(await exchange.json(MAX_BODY, self._services.settings.body_timeout), set())
+        wishes["manage"] = bool(wishes["manage"])
+        await self._issue(exchange, key.subscriber, wishes)
+
+    async def retrieve_key(self, exchange: Exchange) -> None:
+        """GET /auth/keys/{id}."""
+        key = self._services.keys.verify(exchange.bearer())
+        if exchange.params[0] != key.id:
+            key = await self._services.keys.get(self._manager(exchange).subscriber, exchange.params[0])
+        await exchange.respond_json(200, await self._shown(key))
+
+    async def revoke_key(self, exchange: Exchange) -> None:
+        """DELETE /auth/keys/{id}; any key can revoke itself."""
+        key = self._services.keys.verify(exchange.bearer())
+        if exchange.params[0] != key.id:
+            key = self._manager(exchange)
+        revoked = await self._services.keys.revoke(key.subscriber, exchange.params[0])
+        await exchange.respond_json(200, {"id": revoked.id, "object": "api_key.deleted", "deleted": True})
+
+    def _manager(self, exchange: Exchange) -> ApiKey:
+        key = self._services.keys.verify(exchange.bearer())
+        if not key.manage:
+            raise ManageDenied(
+                f"The API key {key.name!r} ({key.id}) can't manage keys: use the one from your login, or log in again."
+            )
+        return key
+
+    async def _issue(self, exchange: Exchange, subscriber: str, wishes: dict[str, Any]) -> None:
+        if len(await self._services.keys.of(subscriber)) >= MAX_KEYS:
+            raise InvalidValue(f"This wallet has {MAX_KEYS} keys already; no more can be made.")
+        text, key = await self._services.keys.issue(subscriber, **wishes)
+        exchange.facts["key"] = key.id
+        shown = {**await self._shown(key), "key": text}
+        await exchange.respond_json(201, shown, headers=[(b"cache-control", b"no-store")])
+
+    async def _shown(self, key: ApiKey) -> dict[str, Any]:
+        return {**key.public(), "spent": await self._services.key_spent(key.id)}
+
+    # ------------------------------------------------------------------------------------------------------- account
+
+    async def account(self, exchange: Exchange) -> None:
+        """GET /v1/account: what the wallet holds under each plan that opens an assistant here."""
+        key = self._services.keys.verify(exchange.bearer())
+        answer = {
+            "object": "account",
+            "subscriber": key.subscriber,
+            "key": await self._shown(key),
+            **await self._services.standing(key.subscriber),
+        }
+        await exchange.respond_json(200, answer)
+
+
+def _text(body: dict[str, Any], name: str, longest: int) -> str:
+    value = body.get(name)
+    if not isinstance(value, str) or not value or len(value) > longest:
+        raise InvalidValue(f"`{name}` must be a text of 1 to {longest} characters.", param=name)
+    return value
+
+
+def _wishes(body: dict[str, Any], besides: set[str]) -> dict[str, Any]:
+    """What the caller wants of a new key. Raises InvalidValue with the parameter's name."""
+    known = {"name", "budget", "expires_in", "assistants", "manage"}
+    unknown = sorted(body.keys() - known - besides)
+    if unknown:
+        raise InvalidValue(
+            f"{show(unknown[0])} isn't known here; known: {', '.join(sorted(known))}.", param=unknown[0][:100]
+        )
+    name = body.get("name") or "login"
+    if not isinstance(name, str) or len(name) > 100 or not name.isprintable():
+        raise InvalidValue("`name` must be a printable text of at most 100 characters.", param="name")
+    budget, expires_in = body.get("budget"), body.get("expires_in")
+    if budget is not None and (type(budget) is not int or not 1 <= budget < 2**53):
+        raise InvalidValue(
+            "`budget` must be a whole number of credits, at least 1, or null for no limit.", param="budget"
+        )
+    if expires_in is not None and (type(expires_in) is not int or not 1 <= expires_in <= _LONGEST):
+        raise InvalidValue(f"`expires_in` must be a whole number of seconds from 1 to {_LONGEST}.", param="expires_in")
+    if not isinstance(body.get("manage"), bool | None):
+        raise InvalidValue("`manage` must be true or false.", param="manage")
+    return {
+        "name": name,
+        "budget": budget,
+        "expires_at": None if expires_in is None else int(time.time()) + expires_in,
+        "dids": _dids(body.get("assistants")),
+        "manage": body.get("manage"),
+    }
+
+
+def _dids(value: Any) -> frozenset[Did] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not 1 <= len(value) <= 100:
+        raise InvalidValue("`assistants` must be a list of 1 to 100 DIDs, or null for all.", param="assistants")
+    try:
+        return frozenset(Did.parse(did) for did in value)
+    except InvalidInput as error:
+        raise InvalidValue(f"`assistants`: {error}.", param="assistants") from None

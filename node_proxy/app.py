@@ -1,0 +1,113 @@
+"""The node's ASGI application: routes, request ids, one envelope for every error, one log line per request."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from node_proxy import logs
+from node_proxy.access.pages import AccessPages
+from node_proxy.asgi import ClientGone, Exchange, Receive, Router, Scope, Send
+from node_proxy.errors import NodeError, ShuttingDown, as_node_error
+from node_proxy.openai.models import ModelPages
+from node_proxy.services import Services
+from node_proxy.status import StatusPages
+
+log = logs.get("http")
+
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Asked every few seconds by machines: logged at debug level only."""
+
+
+def build_router(services: Services) -> Router:
+    """Every address that the node answers."""
+    router = Router()
+    access, status, models = AccessPages(services), StatusPages(services), ModelPages(services)
+    router.add("POST", "/v1/responses", services.responses.create)
+    router.add("GET", "/v1/models", models.list)
+    router.add("GET", "/v1/models/{id}", models.retrieve)
+    router.add("GET", "/v1/account", access.account)
+    router.add("GET", "/auth/nonce", access.nonce)
+    router.add("POST", "/auth/login", access.login)
+    router.add("GET", "/auth/keys", access.list_keys)
+    router.add("POST", "/auth/keys", access.create_key)
+    router.add("GET", "/auth/keys/{id}", access.retrieve_key)
+    router.add("DELETE", "/auth/keys/{id}", access.revoke_key)
+    router.add("GET", "/healthz", status.health)
+    router.add("GET", "/readyz", status.ready)
+    router.add("GET", "/metrics", status.metrics)
+    router.add("GET", "/.well-known/nvm-node.json", status.well_known)
+    return router
+
+
+def build_app(services: Services) -> Asgi:
+    """The application. Resources belong to `services`, which its opener closes."""
+    router, counted = build_router(services), services.metrics
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        elif scope["type"] == "http":
+            await answer(Exchange(scope, receive, send))
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def answer(exchange: Exchange) -> None:
+        began, route = time.perf_counter(), "unknown"
+        try:
+            handler, exchange.params, route = router.find(exchange.method, exchange.path)
+            if services.stopping and route.startswith("/v1/"):
+                raise ShuttingDown("The node is stopping; try again in a moment.", retry_after=2)
+            await handler(exchange)
+        except ClientGone:
+            exchange.facts["gone"] = True
+        except asyncio.CancelledError:
+            exchange.facts["cancelled"] = True
+            raise
+        except Exception as error:
+            await _refuse(exchange, error)
+        finally:
+            exchange.close()
+            seconds = time.perf_counter() - began
+            counted.requests.labels(route, str(exchange.status)).inc()
+            counted.seconds.labels(route).observe(seconds)
+            write = log.debug if route in _QUIET else log.info
+            write(
+                "http.request",
+                request=exchange.id,
+                method=exchange.method,
+                route=route,
+                status=exchange.status,
+                ms=round(seconds * 1000, 2),
+                **exchange.facts,
+            )
+
+    return app
+
+
+async def _refuse(exchange: Exchange, error: Exception) -> None:
+    """Answers with the error; the reason of one that wasn't foreseen is in the log only."""
+    known = as_node_error(error)
+    exchange.facts["error"] = known.code
+    if not isinstance(error, NodeError):
+        log.exception("http.failure", request=exchange.id, path=exchange.path)
+    elif known.status >= 500:
+        exchange.facts["why"] = str(known.__cause__ or known.message)
+    if exchange.status:
+        return  # the answer has begun and can't be taken back; the connection ends without its last chunk
+    charged = [(b"x-nvm-credits-charged", b"%d" % exchange.facts["charged"])] if "charged" in exchange.facts else []
+    left = known.extras.get("credits_left")
+    if isinstance(left, int):
+        charged.append((b"x-nvm-credits-left", b"%d" % left))
+    await exchange.refuse(known, headers=charged)
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

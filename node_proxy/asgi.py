@@ -1,0 +1,240 @@
+"""HTTP as far as the node needs it: one exchange, its body within bounds, its answer, a table of routes. Raw ASGI."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+
+from node_proxy.errors import (
+    BodyTooLarge,
+    InvalidValue,
+    MethodNotAllowed,
+    NodeError,
+    RequestTimeout,
+    RouteNotFound,
+    Unprocessable,
+    UnsupportedMediaType,
+)
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+JSON = b"application/json"
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was complete: there is nobody to answer."""
+
+
+class Exchange:
+    """One request and its answer.
+
+    id: `req_…`, ours, on every answer. params: what the route's template left open. status: of the answer, 0 before it
+    starts. facts: what the access log says besides.
+    """
+
+    __slots__ = ("_gone", "_receive", "_send", "facts", "headers", "id", "method", "params", "path", "scope", "status")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        self._receive = receive
+        self._send = send
+        self.id = f"req_{secrets.token_hex(12)}"
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))  # of repeated headers the first counts
+        self.params: tuple[str, ...] = ()
+        self.status = 0
+        self.facts: dict[str, Any] = {}
+        self._gone: asyncio.Task[None] | None = None
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The query's parameters; of repeated ones the first."""
+        return dict(reversed(parse_qsl(self.scope["query_string"].decode("latin-1"))))
+
+    def bearer(self) -> str:
+        """The token of `Authorization: Bearer …`, empty if there is none."""
+        scheme, _, token = self.headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        return token.strip() if scheme.lower() == "bearer" else ""
+
+    # ------------------------------------------------------------------------------------------------------- request
+
+    async def body(self, limit: int, seconds: float) -> bytes:
+        """The whole body. Raises BodyTooLarge, RequestTimeout, UnsupportedMediaType (compressed), ClientGone."""
+        if self.headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise UnsupportedMediaType("Compressed request bodies aren't taken: send the JSON as it is.")
+        length = self.headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > limit:
+            raise BodyTooLarge(f"The request has {int(length):,} bytes, at most {limit:,} are taken.")
+        message = await self._next(seconds)
+        body: bytes = message.get("body", b"")
+        if not message.get("more_body"):
+            if len(body) > limit:
+                raise BodyTooLarge(f"The request has more than {limit:,} bytes.")
+            return body
+        chunks, size = [body], len(body)
+        deadline = asyncio.get_running_loop().time() + seconds
+        while message.get("more_body"):
+            message = await self._next(deadline - asyncio.get_running_loop().time())
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            if size > limit:
+                raise BodyTooLarge(f"The request has more than {limit:,} bytes.")
+        return b"".join(chunks)
+
+    async def _next(self, seconds: float) -> Message:
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                message = await self._receive()
+        except TimeoutError:
+            raise RequestTimeout("The request's body didn't arrive in time.") from None
+        if message["type"] != "http.request":
+            raise ClientGone
+        return message
+
+    async def json(self, limit: int, seconds: float) -> dict[str, Any]:
+        """The body as a JSON object. Raises UnsupportedMediaType, Unprocessable, InvalidValue, and as `body`."""
+        kind = self.headers.get(b"content-type", JSON).split(b";")[0].strip().lower()
+        if kind != JSON:
+            shown = kind[:60].decode("latin-1")
+            raise UnsupportedMediaType(
+                f"The body's type is {shown!r}: send JSON with `content-type: application/json`."
+            )
+        raw = await self.body(limit, seconds)
+        try:
+            value = orjson.loads(raw)
+        except orjson.JSONDecodeError as error:
+            raise InvalidValue(f"The body isn't JSON: {error.msg} at character {error.pos}.") from None
+        if not isinstance(value, dict):
+            raise Unprocessable(f"The body must be a JSON object, not {_json_kind(value)}.")
+        return value
+
+    # -------------------------------------------------------------------------------------------------------- answer
+
+    async def respond(
+        self, status: int, body: bytes, *, content_type: bytes = JSON, headers: Iterable[tuple[bytes, bytes]] = ()
+    ) -> None:
+        """The whole answer at once."""
+        self.status = status
+        start = [
+            (b"content-type", content_type),
+            (b"content-length", b"%d" % len(body)),
+            (b"x-request-id", self.id.encode()),
+            (b"x-content-type-options", b"nosniff"),
+            *headers,
+        ]
+        await self._send({"type": "http.response.start", "status": status, "headers": start})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def respond_json(self, status: int, value: object, *, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        await self.respond(status, orjson.dumps(value), headers=headers)
+
+    async def refuse(self, error: NodeError, *, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        """The error as an answer, in OpenAI's envelope."""
+        await self.respond(error.status, error.body(), headers=[*error.headers(), *headers])
+
+    async def start_stream(self, content_type: bytes, *, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        """Starts an answer that is written piece by piece, and begins to watch for the client hanging up."""
+        self.status = 200
+        start = [
+            (b"content-type", content_type),
+            (b"cache-control", b"no-cache, no-transform"),
+            (b"x-accel-buffering", b"no"),
+            (b"x-request-id", self.id.encode()),
+            (b"x-content-type-options", b"nosniff"),
+            *headers,
+        ]
+        await self._send({"type": "http.response.start", "status": 200, "headers": start})
+        self._gone = asyncio.create_task(self._watch())
+
+    async def write(self, data: bytes) -> None:
+        """Sends a piece now. Does nothing once the client has hung up."""
+        if not self.gone:
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def finish(self) -> None:
+        await self._send({"type": "http.response.body", "body": b""})
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client hung up on a stream."""
+        return self._gone is not None and self._gone.done()
+
+    def on_gone(self, callback: Callable[[], None]) -> None:
+        """Calls back once when the client of a stream hangs up."""
+        if self._gone is not None:
+            self._gone.add_done_callback(lambda task: None if task.cancelled() else callback())
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    def close(self) -> None:
+        """Stops watching."""
+        if self._gone is not None and not self._gone.done():
+            self._gone.cancel()
+
+
+Handler = Callable[[Exchange], Awaitable[None]]
+
+
+class Router:
+    """Routes by template: `/auth/keys/{id}` matches one segment that isn't empty."""
+
+    def __init__(self) -> None:
+        self._exact: dict[str, dict[str, Handler]] = {}
+        self._open: list[tuple[tuple[str, ...], dict[str, Handler], str]] = []
+
+    def add(self, method: str, template: str, handler: Handler) -> None:
+        """GET answers HEAD too."""
+        methods = [method, "HEAD"] if method == "GET" else [method]
+        if "{" not in template:
+            self._exact.setdefault(template, {}).update(dict.fromkeys(methods, handler))
+            return
+        segments = tuple(template.split("/"))
+        for known, handlers, _ in self._open:
+            if known == segments:
+                handlers.update(dict.fromkeys(methods, handler))
+                return
+        self._open.append((segments, dict.fromkeys(methods, handler), template))
+
+    def find(self, method: str, path: str) -> tuple[Handler, tuple[str, ...], str]:
+        """(handler, open segments, template). Raises RouteNotFound, MethodNotAllowed."""
+        params: tuple[str, ...] = ()
+        handlers, template = self._exact.get(path), path
+        if handlers is None:
+            handlers, params, template = self._match(path)
+        handler = handlers.get(method)
+        if handler is None:
+            allowed = sorted(handlers)
+            raise MethodNotAllowed(
+                f"{method} isn't possible at {path[:200]}: use {', '.join(allowed)}.", allowed=allowed
+            )
+        return handler, params, template
+
+    def _match(self, path: str) -> tuple[dict[str, Handler], tuple[str, ...], str]:
+        segments = path.split("/")
+        for pattern, handlers, template in self._open:
+            if len(pattern) == len(segments):
+                params = tuple(got for want, got in zip(pattern, segments, strict=True) if want.startswith("{"))
+                fixed = all(
+                    want == got for want, got in zip(pattern, segments, strict=True) if not want.startswith("{")
+                )
+                if fixed and all(params):
+                    return handlers, params, template
+        raise RouteNotFound(f"There is nothing at {path[:200]!r}. The API's base URL ends in /v1.")
+
+
+def _json_kind(value: object) -> str:
+    if isinstance(value, list):
+        return "a list"
+    return "null" if value is None else f"a {'text' if isinstance(value, str) else 'number or boolean'}"

@@ -1,0 +1,5 @@
+"""`nvm-node`: what an operator types."""
+
+from node_proxy.cli.main import main
+
+__all__ = ["main"]

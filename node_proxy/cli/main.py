@@ -1,0 +1,147 @@
+"""The commands of `nvm-node`. Exit codes: 0 done, 2 wrong usage or configuration, 1 anything else that went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+import uvloop
+
+from node_proxy import identity as identities
+from node_proxy import logs
+from node_proxy.config import ConfigInvalid, Settings, describe, load
+from node_proxy.ledger.base import LedgerError
+from nvm_chain import __version__
+from nvm_chain.errors import InvalidInput, NvmError
+from nvm_chain.secret import Secret
+
+T = TypeVar("T")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="nvm-node")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="NVM_NODE_CONFIG",
+    help="TOML file with settings; NVM_NODE_* variables go before it.",
+)
+@click.pass_context
+def main(context: click.Context, config: Path | None) -> None:
+    """The access node: serves assistants to whoever holds a plan that opens them, and settles on the chain."""
+    context.obj = config
+
+
+@main.command()
+@click.pass_obj
+def serve(config: Path | None) -> None:
+    """Answers calls until Ctrl-C, and settles in the background."""
+    from node_proxy.server import serve as run_server
+
+    settings = _settings(config)
+    logs.configure(settings.log_level, settings.log_format)
+    _run(run_server(settings, announce=lambda url: print(f"listening on {url}", flush=True)))
+
+
+@main.command()
+@click.pass_obj
+def check(config: Path | None) -> None:
+    """Tries everything that `serve` needs and says what is wrong, without serving."""
+    from node_proxy.cli.checks import run_checks
+
+    settings = _settings(config)
+    failed = _run(run_checks(settings, lambda line: click.echo(line)))
+    if failed:
+        _fail(f"{failed} {'check' if failed == 1 else 'checks'} failed")
+
+
+@main.command("settings")
+def show_settings() -> None:
+    """Lists all settings with their defaults."""
+    for variable, default, meaning in describe():
+        click.echo(f"{variable:38} {default:24} {meaning}")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
+@click.pass_obj
+def status(config: Path | None, as_json: bool) -> None:
+    """What a running node says about itself, and what waits to be settled."""
+    from node_proxy.cli.checks import node_status
+
+    facts = _run(node_status(_settings(config)))
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        click.echo(f"{name:24} {value}")
+
+
+@main.command()
+@click.pass_obj
+def register(config: Path | None) -> None:
+    """Publishes the node's encryption key and base URL in NodeRegistry; does nothing where they are there already."""
+    from node_proxy.cli.registration import register_node
+
+    for line in _run(register_node(_settings(config))):
+        click.echo(line)
+
+
+@main.group()
+def key() -> None:
+    """The node's own keys."""
+
+
+@key.command("new")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--password-file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="File with the password; asked for if it isn't given.",
+)
+def key_new(folder: Path, password_file: Path | None) -> None:
+    """Makes an encrypted keystore in FOLDER: a settlement key and an encryption key."""
+    if password_file is not None:
+        password = Secret(password_file.read_text("utf-8").strip())
+    else:
+        password = Secret(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+    try:
+        address, public_key = identities.create(folder, password)
+    except InvalidInput as error:
+        _fail(str(error), 2)
+    click.echo(f"node address    {address}   (send it some native currency for settlement's gas)")
+    click.echo(f"encryption key  0x{public_key.to_bytes().hex()}")
+    click.echo(f"Set NVM_NODE_KEYSTORE={folder} and NVM_NODE_KEYSTORE_PASSWORD_FILE, then run `nvm-node register`.")
+
+
+def _settings(config: Path | None) -> Settings:
+    try:
+        return load(path=config)
+    except ConfigInvalid as error:
+        _fail(str(error), 2)
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(work)
+    except ConfigInvalid as error:
+        _fail(str(error), 2)
+    except (NvmError, LedgerError) as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _fail(message: str, code: int = 1) -> NoReturn:
+    click.echo(f"nvm-node: {message}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""What `assets` asks of the chain, answered from the node's view of it: records, own assistants, key versions."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+
+from node_proxy import logs
+from node_proxy.access.store import AccessStore
+from node_proxy.identity import Identity
+from node_proxy.watcher import ChainView
+from nvm_chain.assets import Asset
+from nvm_chain.chain import event_topics, topic
+from nvm_chain.did import Did
+from nvm_chain.errors import NotFound, NvmError
+from nvm_chain.keys import public_key_of
+from nvm_chain.nodes import Node
+from nvm_chain.secret import Secret
+
+log = logs.get("records")
+
+SEARCH_SPAN = 200_000
+"""Blocks that are searched before the result is written down."""
+
+OVERLAP = 128
+"""Blocks that are searched again each time, so that a reorganisation hides nothing."""
+
+_NODE_SECONDS = 5.0
+_SEARCH_GAP = 0.5
+
+
+class ChainRecords:
+    """Implements `assets.Records`. from_block: where the search for own assistants begins, the first time."""
+
+    def __init__(self, view: ChainView, store: AccessStore, identity: Identity, *, from_block: int) -> None:
+        self._view = view
+        self._store = store
+        self._identity = identity
+        self._from = from_block
+        self._scope = f"{view.chain.chain_id}|{view.deployment.asset_registry}|{identity.address}"
+        self._searching = asyncio.Lock()
+        self._searched_at = float("-inf")
+        self._node: tuple[float, Node] | None = None
+
+    async def asset(self, did: Did) -> Asset:
+        """Raises AssetNotFound, NvmError."""
+        return (await self._view.describe(did)).asset
+
+    async def served(self) -> Sequence[Did]:
+        """Those that name this node, active or not, as of now."""
+        await self.search()
+        return [Did(did) for did in self._store.assistants()]
+
+    async def search(self) -> None:
+        """Looks through the logs since the last time. Raises NvmError."""
+        asked = time.monotonic()
+        async with self._searching:
+            if self._searched_at >= asked - _SEARCH_GAP:
+                return
+            last = self._store.searched(self._scope)
+            first = self._from if last is None else max(self._from, last - OVERLAP)
+            head = await self._view.chain.block_number()
+            topics = [event_topics("NodeChanged")[0], None, topic(self._identity.address)]
+            while True:
+                end = min(head, first + SEARCH_SPAN - 1)
+                found = await self._view.chain.logs([self._view.deployment.assets.address], first, end, topics)
+                await self._store.add_assistants(self._scope, [event.args["did"] for event in found], end)
+                if end >= head:
+                    break
+                first = end + 1
+            self._searched_at = time.monotonic()
+
+    async def node(self) -> Node | None:
+        """The node's own record in NodeRegistry; None before it is registered. What is known is used while the chain
+        can't be reached."""
+        if self._node is not None and self._node[0] > time.monotonic():
+            return self._node[1]
+        try:
+            call = self._view.deployment.nodes.node(self._identity.address)
+            node = await self._view.chain.call(call)
+        except NotFound:
+            return None
+        except NvmError:
+            if self._node is None:
+                raise
+            return self._node[1]
+        self._node = (time.monotonic() + _NODE_SECONDS, node)
+        return node
+
+    async def key_versions(self) -> Mapping[int, Secret]:
+        """The registry's versions of the private keys that this node holds. Raises NvmError."""
+        node = await self.node()
+        if node is None:
+            return {}
+        held = {public_key_of(key): key for key in self._identity.encryption_keys}
+        versions = {}
+        if node.key in held:
+            versions[node.version] = held[node.key]
+        if node.previous_key in held and node.previous_key is not None and node.previous_until > time.time():
+            versions[node.version - 1] = held[node.previous_key]
+        return versions

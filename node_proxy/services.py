@@ -1,0 +1,261 @@
+"""Everything that a running node holds open, opened and closed in one place."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from node_proxy import identity as identities
+from node_proxy import logs
+from node_proxy.access.keys import Keys
+from node_proxy.access.login import Login
+from node_proxy.access.store import AccessStore, open_access_store
+from node_proxy.admission import Admission, covers
+from node_proxy.assets import Assets
+from node_proxy.config import Settings
+from node_proxy.errors import ChainTooStale, NodeError
+from node_proxy.identity import Identity
+from node_proxy.ledger import Ledger, open_ledger
+from node_proxy.ledger.base import AccountId
+from node_proxy.metrics import Metrics
+from node_proxy.openai.responses import Responses
+from node_proxy.records import ChainRecords
+from node_proxy.relay.provider import open_provider_client
+from node_proxy.watcher import ChainView
+from nvm_chain.abi import Abi
+from nvm_chain.chain import Chain, open_chain
+from nvm_chain.deployments import Deployment, check_deployed
+from nvm_chain.did import Did
+from nvm_chain.errors import NvmError
+from nvm_chain.ipfs import BlockSource, Gateway, open_store, open_stores
+
+log = logs.get("services")
+
+MAX_PLANS_SHOWN = 200
+
+
+@dataclass
+class Services:
+    """What the pages use. stopping: set when the node takes no new calls."""
+
+    settings: Settings
+    identity: Identity
+    origin: str
+    chain: Chain
+    deployment: Deployment
+    ledger: Ledger
+    view: ChainView
+    records: ChainRecords
+    assets: Assets
+    admission: Admission
+    keys: Keys
+    login: Login
+    responses: Responses
+    metrics: Metrics
+    stopping: bool = False
+    started: float = field(default_factory=time.time)
+
+    async def key_spent(self, key_id: str) -> int:
+        """Credits charged through an API key so far."""
+        return await self.ledger.key_spent(key_id)
+
+    async def opens(self, subscriber: str, did: Did) -> bool:
+        """Whether a plan of the wallet opens the assistant now."""
+        try:
+            ways = await self.view.ways(did)
+        except (NodeError, NvmError):
+            return False
+        now = self.view.now()
+        for way in ways:
+            who = AccountId(way.plan, bytes.fromhex(subscriber[2:]))
+            if covers(way, await self.ledger.standing(who), now):
+                return True
+            if (await self.ledger.standing(who)).snapshot is None:
+                with suppress(NvmError):
+                    await self.view.read([who])
+                if covers(way, await self.ledger.standing(who), now):
+                    return True
+        return False
+
+    async def standing(self, subscriber: str) -> dict[str, Any]:
+        """What the wallet holds under every plan that opens an assistant of this node. Raises ChainTooStale."""
+        holder = bytes.fromhex(subscriber[2:])
+        plans: dict[bytes, list[Did]] = {}
+        try:
+            for did in await self.records.served():
+                with suppress(NodeError):
+                    for way in await self.view.ways(did):
+                        plans.setdefault(way.plan, []).append(did)
+            accounts = [AccountId(plan, holder) for plan in list(plans)[:MAX_PLANS_SHOWN]]
+            unread = [who for who in accounts if (await self.ledger.standing(who)).snapshot is None]
+            if unread:
+                await self.view.read(unread)
+        except NvmError as error:
+            raise ChainTooStale(
+                "The node can't reach the chain to look your plans up. Try again in a moment.", retry_after=5
+            ) from error
+        rows = []
+        for who in accounts:
+            standing = await self.ledger.standing(who)
+            snapshot = standing.snapshot
+            if snapshot is None or not (snapshot.balance or snapshot.consumed or snapshot.units or snapshot.expiry):
+                continue
+            rows.append(
+                {
+                    "plan_id": "0x" + who.plan.hex(),
+                    "balance": snapshot.balance,
+                    "charged_not_settled": standing.captured,
+                    "reserved": standing.reserved,
+                    "credits_left": standing.spendable,
+                    "expires_at": snapshot.expiry or None,
+                    "assistants": [str(did) for did in plans[who.plan]],
+                }
+            )
+        return {"block": self.view.block, "chain_age_seconds": _age(self.view.age), "plans": rows}
+
+
+def _age(seconds: float) -> float | None:
+    return round(seconds, 3) if seconds < float("inf") else None
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, origin: str) -> AsyncIterator[Services]:
+    """Opens everything and starts what runs in the background. origin: base URL that clients use.
+
+    Raises ConfigInvalid, ChainUnavailable (no chain, another chain, no contracts), LedgerInUse, LedgerFailed.
+    """
+    identity = identities.load(settings)
+    async with AsyncExitStack() as stack:
+        ledger = await stack.enter_async_context(open_ledger(settings.ledger, serving=True))
+        access = await stack.enter_async_context(open_access_store(access_path(settings)))
+        chain = await stack.enter_async_context(open_chain(settings.rpc_url, settings.chain_id))
+        deployment = load_deployment(settings)
+        await check_deployed(chain, deployment)
+        store = await stack.enter_async_context(block_source(settings))
+        provider = await stack.enter_async_context(open_provider_client(settings))
+        view = ChainView(chain, deployment, ledger, identity.address)
+        await view.start()
+        stack.push_async_callback(view.stop)
+        services = _assemble(settings, identity, origin, chain, deployment, ledger, access, view, store, provider)
+        with suppress(NvmError):
+            await view.refresh()
+        for work in _background(services):
+            stack.push_async_callback(_end, asyncio.create_task(work))
+        log.info("node.opened", node=identity.address, chain=chain.chain_id, block=view.block)
+        yield services
+
+
+def _assemble(
+    settings: Settings,
+    identity: Identity,
+    origin: str,
+    chain: Chain,
+    deployment: Deployment,
+    ledger: Ledger,
+    access: AccessStore,
+    view: ChainView,
+    store: BlockSource,
+    provider: Any,
+) -> Services:
+    metrics = Metrics()
+    records = ChainRecords(view, access, identity, from_block=settings.from_block)
+    assets = Assets(
+        records,
+        store,
+        chain_id=chain.chain_id,
+        registry=deployment.asset_registry,
+        node=identity.address,
+        ttl=settings.asset_ttl,
+        size=settings.asset_cache,
+    )
+    keys = Keys(access, identity.secret)
+    admission = Admission(ledger, view, max_age=settings.max_chain_age)
+    validator = Abi.of("SignatureValidator")
+
+    async def validate(signer: str, digest: bytes, signature: bytes) -> bool:
+        call = validator.call(deployment.signature_validator, "isValidSignature", signer, digest, signature)
+        return bool(await chain.call(call))
+
+    responses = Responses(
+        settings=settings,
+        keys=keys,
+        assets=assets,
+        admission=admission,
+        provider=provider,
+        metrics=metrics,
+        secret=identity.secret,
+    )
+    metrics.gauge("nvm_chain_age_seconds", "Since the chain's head was last seen", lambda: view.age)
+    metrics.gauge("nvm_chain_block", "Last block worked in", lambda: view.block or 0)
+    metrics.gauge("nvm_definitions_in_memory", "Opened definitions", lambda: assets.open_count)
+    return Services(
+        settings=settings,
+        identity=identity,
+        origin=origin,
+        chain=chain,
+        deployment=deployment,
+        ledger=ledger,
+        view=view,
+        records=records,
+        assets=assets,
+        admission=admission,
+        keys=keys,
+        login=Login(
+            access,
+            identity.secret,
+            origin=origin,
+            chain_id=chain.chain_id,
+            window=settings.login_window,
+            validate=validate,
+        ),
+        responses=responses,
+        metrics=metrics,
+    )
+
+
+def access_path(settings: Settings) -> Path:
+    """Where keys are kept: beside the ledger."""
+    ledger = Path(settings.ledger.removeprefix("sqlite:///")).expanduser()
+    return ledger.with_name(f"{ledger.stem}-access.db")
+
+
+def load_deployment(settings: Settings) -> Deployment:
+    """The contracts' addresses. Raises InvalidInput."""
+    return Deployment.standard() if settings.deployment is None else Deployment.load(settings.deployment)
+
+
+def block_source(settings: Settings) -> BlockSource:
+    """Where metadata is read: the store and the gateways behind it. Raises InvalidInput."""
+    beside = Path(settings.ledger.removeprefix("sqlite:///")).expanduser().with_name("blocks").resolve()
+    url = settings.store or f"file://{beside}"
+    store = open_store(url)
+    if isinstance(store, Gateway):
+        return store
+    return open_stores(url, (), settings.gateways)
+
+
+def _background(services: Services) -> list[Coroutine[Any, Any, None]]:
+    settings = services.settings
+    return [services.view.run(settings.poll_interval), _housekeeping(services)]
+
+
+async def _housekeeping(services: Services) -> None:
+    """Looks for new own assistants, drops definitions that nobody uses."""
+    while True:
+        try:
+            await services.records.search()
+        except NvmError as error:
+            log.debug("records.search_failed", error=str(error))
+        services.assets.sweep()
+        await asyncio.sleep(30)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

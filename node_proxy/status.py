@@ -1,0 +1,74 @@
+"""What the node says about itself: liveness, readiness, metrics, identity."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from node_proxy.asgi import Exchange
+from node_proxy.metrics import CONTENT_TYPE
+from nvm_chain import __version__
+from nvm_chain.errors import NvmError
+
+if TYPE_CHECKING:
+    from node_proxy.services import Services
+
+
+class StatusPages:
+    """/healthz, /readyz, /metrics, /.well-known/nvm-node.json."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def health(self, exchange: Exchange) -> None:
+        """GET /healthz: 200 as long as the process answers, with facts."""
+        await exchange.respond_json(200, {"status": "ok", **self._facts()})
+
+    async def ready(self, exchange: Exchange) -> None:
+        """GET /readyz: 200 if calls are admitted now, else 503 with the reasons."""
+        services, reasons = self._services, []
+        if services.stopping:
+            reasons.append("the node is stopping")
+        if services.view.age > services.settings.max_chain_age:
+            reasons.append("the chain was not reached recently")
+        status = {"status": "not ready" if reasons else "ready", "reasons": reasons, **self._facts()}
+        await exchange.respond_json(503 if reasons else 200, status)
+
+    async def metrics(self, exchange: Exchange) -> None:
+        """GET /metrics, for Prometheus."""
+        await exchange.respond(200, self._services.metrics.render(), content_type=CONTENT_TYPE)
+
+    async def well_known(self, exchange: Exchange) -> None:
+        """GET /.well-known/nvm-node.json. Convenience only: builders read the key from NodeRegistry."""
+        services = self._services
+        try:
+            record = await services.records.node()
+        except NvmError:
+            record = None
+        await exchange.respond_json(
+            200,
+            {
+                "node": services.identity.address,
+                "encryption_key": "0x" + services.identity.public_key.to_bytes().hex(),
+                "key_version": None if record is None else record.version,
+                "registered": record is not None and record.active,
+                "chain_id": services.chain.chain_id,
+                "contracts": services.deployment.to_dict(),
+                "api": f"{services.origin}/v1",
+                "login": f"{services.origin}/auth/login",
+                "version": __version__,
+            },
+        )
+
+    def _facts(self) -> dict[str, Any]:
+        services = self._services
+        age = services.view.age
+        return {
+            "version": __version__,
+            "node": services.identity.address,
+            "chain_id": services.chain.chain_id,
+            "block": services.view.block,
+            "chain_age_seconds": round(age, 3) if age < float("inf") else None,
+            "calls_in_flight": services.responses.running,
+            "uptime_seconds": int(time.time() - services.started),
+        }
