@@ -11,13 +11,16 @@ looked up on the chain once more before the answer is no.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
 
 from node_proxy.access.keys import ApiKey
 from node_proxy.errors import (
+    AssetNotFound,
     BudgetExhausted,
     ChainTooStale,
     CreditsExhausted,
@@ -135,12 +138,14 @@ class Admission:
     """max_age: seconds; calls are admitted on a view of the chain no older than this.
 
     It has to be shorter than the shortest refund cooldown: a refund announced in the meantime can't be seen earlier.
+    patience: seconds that a call waits for an endpoint that hangs.
     """
 
-    def __init__(self, ledger: Ledger, chain: ChainState, *, max_age: float) -> None:
+    def __init__(self, ledger: Ledger, chain: ChainState, *, max_age: float, patience: float = 5.0) -> None:
         self._ledger = ledger
         self._chain = chain
         self._max_age = max_age
+        self._patience = patience
 
     async def reserve(self, *, subscriber: str, did: Did, key: ApiKey, request_id: str) -> Reservation:
         """Holds the most that the call may cost.
@@ -151,21 +156,16 @@ class Admission:
         key.check_opens(did)
         holder = bytes.fromhex(subscriber[2:])
         try:
-            looked = False
-            if self._chain.age > self._max_age:
+            if self._chain.age <= self._max_age:
+                with suppress(AssetNotFound):  # what is remembered may be out of date; below it is final
+                    if (reservation := await self._first(holder, did, key, request_id)) is not None:
+                        return reservation
+            async with asyncio.timeout(self._patience):
                 await self._chain.refresh()
-                looked = True
-            while True:
-                ways = await self._chain.ways(did)
-                for way in ways:
-                    hold = await self._try(way, holder, did, key, request_id)
-                    if hold is not None:
-                        return Reservation(self._ledger, hold, did, way)
-                if looked:
-                    raise await self._refusal(ways, holder, subscriber, did)
-                await self._chain.refresh()
-                looked = True
-        except NvmError as error:
+            if (reservation := await self._first(holder, did, key, request_id)) is not None:
+                return reservation
+            raise await self._refusal(holder, subscriber, did)
+        except (NvmError, TimeoutError) as error:
             raise ChainTooStale(
                 "The node can't reach the chain to check your plan; nothing was charged. Try again in a moment.",
                 retry_after=5,
@@ -175,11 +175,20 @@ class Admission:
                 "The node's ledger doesn't answer; nothing was charged. Try again.", retry_after=1
             ) from error
 
+    async def _first(self, holder: bytes, did: Did, key: ApiKey, request_id: str) -> Reservation | None:
+        """Reserves under the first plan that covers the call."""
+        for way in await self._chain.ways(did):
+            hold = await self._try(way, holder, did, key, request_id)
+            if hold is not None:
+                return Reservation(self._ledger, hold, did, way)
+        return None
+
     async def _try(self, way: Way, holder: bytes, did: Did, key: ApiKey, request_id: str) -> Hold | None:
         account = AccountId(way.plan, holder)
         standing = await self._ledger.standing(account)
         if standing.snapshot is None:
-            await self._chain.read([account])
+            async with asyncio.timeout(self._patience):
+                await self._chain.read([account])
             standing = await self._ledger.standing(account)
         if not covers(way, standing, self._chain.now()):
             return None
@@ -196,9 +205,10 @@ class Admission:
                 extras={"key": key.id, "credits_left": spent.left, "credits_needed": spent.wanted},
             ) from spent
 
-    async def _refusal(self, ways: Sequence[Way], holder: bytes, subscriber: str, did: Did) -> PaymentRequired:
+    async def _refusal(self, holder: bytes, subscriber: str, did: Did) -> PaymentRequired:
         """Why none of the ways is open, from the one that came closest."""
         now, plans = self._chain.now(), await self._chain.plans(did, subscriber)
+        ways = await self._chain.ways(did)
         standings = [(way, await self._ledger.standing(AccountId(way.plan, holder))) for way in ways]
         held = [(way, standing) for way, standing in standings if _ever_held(standing)]
         if not held:

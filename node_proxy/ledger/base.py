@@ -353,7 +353,7 @@ class Ledger(Protocol):
     ) -> Batch | None:
         """Puts waiting charges into a new batch `number`; None = nothing waits.
 
-        Raises BatchConflict while another batch of (did, plan, node) is prepared, sent or mined.
+        Raises BatchConflict while another batch of (did, plan, node) is prepared or sent, or where the number was used.
         """
 
     async def batches(self, *states: BatchState) -> list[Batch]:
@@ -361,6 +361,9 @@ class Ledger(Protocol):
 
     async def batch(self, batch_id: int) -> Batch:
         """Raises KeyError."""
+
+    async def last_number(self, did: bytes, plan: bytes, node: bytes) -> int:
+        """The highest number that a batch of (did, plan, node) has, parked ones not counted; 0 = there is none."""
 
     async def attempt(self, batch_id: int, attempt: Attempt) -> Batch:
         """Writes down a transaction before it is sent: prepared or sent → sent. Raises BatchConflict."""

@@ -125,8 +125,13 @@ def rewind(db: Db, block: int, block_hash: bytes) -> None:
     ).fetchall()
     for (batch_id,) in undone:
         _unmine(db, batch_id)
-    db.execute("UPDATE accounts SET block = NULL WHERE block > ?", (block,))
-    db.execute("UPDATE checkpoint SET block = ?, block_hash = ? WHERE block > ?", (block, block_hash, block))
+    # The floor is written out: blocks below it will be looked at again.
+    below = floor(db) if floor(db) > block else 0
+    db.execute("UPDATE accounts SET block = NULL WHERE block > ? OR block < ?", (block, below))
+    db.execute(
+        "UPDATE checkpoint SET block = ?, block_hash = ?, floor = CASE WHEN floor > ? THEN 0 ELSE floor END",
+        (block, block_hash, block),
+    )
 
 
 def _mine(db: Db, applied: Applied) -> list[AccountId]:
@@ -218,12 +223,13 @@ _MAX_CALLS = 2**32 - 1
 def prepare(db: Db, did: bytes, plan: bytes, node: bytes, number: int, max_entries: int, now: int) -> Batch | None:
     """See Ledger.prepare."""
     open_one = db.execute(
-        "SELECT number, state FROM batches WHERE did = ? AND plan = ? AND node = ?"
-        " AND state IN ('prepared', 'sent', 'mined')",
+        "SELECT number, state FROM batches WHERE did = ? AND plan = ? AND node = ? AND state IN ('prepared', 'sent')",
         (did, plan, node),
     ).fetchone()
     if open_one is not None:
         raise BatchConflict(f"batch {open_one[0]} of this assistant and plan is {open_one[1]}: finish it first")
+    if number <= (last := last_number(db, did, plan, node)):
+        raise BatchConflict(f"batch {number} of this assistant and plan exists, the last one is {last}")
     taken = db.execute(
         "SELECT subscriber, COUNT(*), SUM(credits) FROM charges WHERE batch IS NULL AND did = ? AND plan = ?"
         " GROUP BY subscriber ORDER BY subscriber LIMIT ?",
@@ -250,6 +256,15 @@ def prepare(db: Db, did: bytes, plan: bytes, node: bytes, number: int, max_entri
             (batch_id, subscriber, plan, batch_id, subscriber),
         )
     return batch(db, batch_id)
+
+
+def last_number(db: Db, did: bytes, plan: bytes, node: bytes) -> int:
+    """See Ledger.last_number."""
+    (last,) = db.execute(
+        "SELECT MAX(number) FROM batches WHERE did = ? AND plan = ? AND node = ? AND state <> 'parked'",
+        (did, plan, node),
+    ).fetchone()
+    return last or 0
 
 
 _BATCH = "SELECT id, did, plan, node, number, state, root, created, block, block_hash, tx_hash, reason FROM batches"

@@ -301,6 +301,9 @@ class SqliteLedger:
     async def batch(self, batch_id: int) -> Batch:
         return self._read(lambda db: books.batch(db, batch_id))
 
+    async def last_number(self, did: bytes, plan: bytes, node: bytes) -> int:
+        return self._read(lambda db: books.last_number(db, did, plan, node))
+
     async def attempt(self, batch_id: int, attempt: Attempt) -> Batch:
         return await self._write(lambda db: books.attempt(db, batch_id, attempt))
 
