@@ -130,7 +130,9 @@ if sys.version_info >= UNTRIED_PYTHON:
 
 def create_venv():
     def work(title, started, log):
-        remedy = f"install Python's venv module (Debian, Ubuntu: apt install python3-venv), or remove {VENV}, and try again"
+        remedy = (
+            f"install Python's venv module (Debian, Ubuntu: apt install python3-venv), or remove {VENV}, and try again"
+        )
         base = getattr(sys, "_base_executable", sys.executable)  # not the one that is about to be cleared away
         run(title, started, log, [base, "-m", "venv", "--clear", VENV], remedy)
 
