@@ -177,7 +177,7 @@ class Settings:
         metadata=_by(_whole(0, 2**63), "block from which the registries' logs are searched for own assistants"),
     )
     confirmations: int = field(
-        default=3, metadata=_by(_whole(0, 1_000), "blocks on top before a settlement counts as final")
+        default=3, metadata=_by(_whole(0, 1_000), "blocks, its own included, after which one counts as final")
     )
 
     # storage
@@ -253,6 +253,12 @@ class Settings:
     )
     settle_max_age: float = field(
         default=3_600.0, metadata=_by(_seconds(0.1, 86_400), "settle when the oldest charge is this old")
+    )
+    settle_min_credits: int | None = field(
+        default=None, metadata=_by(_whole(1, 2**63 - 1), "settle as soon as so many credits wait")
+    )
+    settle_stuck_after: float = field(
+        default=60.0, metadata=_by(_seconds(1, 86_400), "age of a transaction that is replaced by one with higher fees")
     )
     settle_max_entries: int = field(default=200, metadata=_by(_whole(1, 1_000), "subscribers per batch at most"))
 

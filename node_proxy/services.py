@@ -25,7 +25,8 @@ from node_proxy.ledger.base import AccountId
 from node_proxy.metrics import Metrics
 from node_proxy.openai.responses import Responses
 from node_proxy.records import ChainRecords
-from node_proxy.relay.provider import open_provider_client
+from node_proxy.relay.provider import ProviderClient, open_provider_client
+from node_proxy.settlement import Settlement, Thresholds
 from node_proxy.watcher import ChainView
 from nvm_chain.abi import Abi
 from nvm_chain.chain import Chain, open_chain
@@ -53,6 +54,7 @@ class Services:
     records: ChainRecords
     assets: Assets
     admission: Admission
+    settlement: Settlement
     keys: Keys
     login: Login
     responses: Responses
@@ -160,7 +162,7 @@ def _assemble(
     access: AccessStore,
     view: ChainView,
     store: BlockSource,
-    provider: Any,
+    provider: ProviderClient,
 ) -> Services:
     metrics = Metrics()
     records = ChainRecords(view, access, identity, from_block=settings.from_block)
@@ -204,6 +206,7 @@ def _assemble(
         records=records,
         assets=assets,
         admission=admission,
+        settlement=Settlement(ledger, view, identity.wallet, thresholds(settings)),
         keys=keys,
         login=Login(
             access,
@@ -229,6 +232,18 @@ def load_deployment(settings: Settings) -> Deployment:
     return Deployment.standard() if settings.deployment is None else Deployment.load(settings.deployment)
 
 
+def thresholds(settings: Settings) -> Thresholds:
+    """When to settle."""
+    return Thresholds(
+        min_calls=settings.settle_min_calls,
+        min_credits=settings.settle_min_credits,
+        max_age=settings.settle_max_age,
+        max_entries=settings.settle_max_entries,
+        confirmations=settings.confirmations,
+        stuck_after=settings.settle_stuck_after,
+    )
+
+
 def block_source(settings: Settings) -> BlockSource:
     """Where metadata is read: the store and the gateways behind it. Raises InvalidInput."""
     beside = Path(settings.ledger.removeprefix("sqlite:///")).expanduser().with_name("blocks").resolve()
@@ -241,7 +256,11 @@ def block_source(settings: Settings) -> BlockSource:
 
 def _background(services: Services) -> list[Coroutine[Any, Any, None]]:
     settings = services.settings
-    return [services.view.run(settings.poll_interval), _housekeeping(services)]
+    return [
+        services.view.run(settings.poll_interval),
+        services.settlement.run(settings.settle_interval),
+        _housekeeping(services),
+    ]
 
 
 async def _housekeeping(services: Services) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -13,7 +12,7 @@ from node_proxy import identity as identities
 from node_proxy.config import Settings
 from node_proxy.relay.provider import open_provider_client
 from node_proxy.server import bind
-from node_proxy.services import block_source, load_deployment
+from node_proxy.services import access_path, block_source, load_deployment
 from nvm_chain.chain import open_chain
 from nvm_chain.deployments import check_deployed
 from nvm_chain.errors import ChainUnavailable, InvalidInput, NotFound, NvmError
@@ -70,7 +69,7 @@ async def _store(settings: Settings) -> str:
 
 
 async def _disk(settings: Settings) -> str:
-    folder = Path(settings.ledger.removeprefix("sqlite:///")).expanduser().resolve().parent
+    folder = access_path(settings).absolute().parent
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing).free
     if free < _MIN_FREE:

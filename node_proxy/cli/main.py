@@ -60,6 +60,27 @@ def check(config: Path | None) -> None:
         _fail(f"{failed} {'check' if failed == 1 else 'checks'} failed")
 
 
+@main.command()
+@click.option("--timeout", default=120, show_default=True, type=click.IntRange(1, 86_400), help="Seconds to wait.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
+@click.pass_obj
+def settle(config: Path | None, timeout: int, as_json: bool) -> None:
+    """Settles everything that waits, now, and waits until it is on the chain. Works beside a running node."""
+    from node_proxy.cli.settling import settle_now
+
+    settings = _settings(config)
+    logs.configure("warning", settings.log_format)
+    batches = _run(settle_now(settings, timeout))
+    if as_json:
+        click.echo(json.dumps({"batches": batches}))
+        return
+    for batch in batches:
+        what = f"batch {batch['number']} of {batch['did']}: {batch['calls']} calls, {batch['credits']} credits"
+        click.echo(f"{what}, {batch['state']} in {batch['tx'] or 'no transaction'}")
+    if not batches:
+        click.echo("nothing waits to be settled")
+
+
 @main.command("settings")
 def show_settings() -> None:
     """Lists all settings with their defaults."""

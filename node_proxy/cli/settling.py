@@ -1,0 +1,60 @@
+"""`nvm-node settle`: beside a running node, or instead of one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from node_proxy import identity as identities
+from node_proxy.config import Settings
+from node_proxy.ledger import open_ledger
+from node_proxy.ledger.base import Batch
+from node_proxy.services import load_deployment, thresholds
+from node_proxy.settlement import Settlement
+from node_proxy.watcher import ChainView
+from nvm_chain.chain import open_chain
+from nvm_chain.deployments import check_deployed
+from nvm_chain.did import Did
+from nvm_chain.errors import ChainUnavailable
+
+
+class NotSettled(ChainUnavailable):
+    """Something still waits after the time that was given."""
+
+
+async def settle_now(settings: Settings, seconds: float) -> list[dict[str, Any]]:
+    """Settles all charges that wait. Raises NotSettled, ChainUnavailable, LedgerFailed."""
+    identity = identities.load(settings)
+    async with (
+        open_ledger(settings.ledger, serving=False) as ledger,
+        open_chain(settings.rpc_url, settings.chain_id) as chain,
+    ):
+        deployment = load_deployment(settings)
+        await check_deployed(chain, deployment)
+        view = ChainView(chain, deployment, ledger, identity.address)
+        await view.start()
+        settlement = Settlement(ledger, view, identity.wallet, thresholds(settings))
+        try:
+            batches = await settlement.settle_now(patience=seconds)
+        except TimeoutError:
+            status = await settlement.status()
+            why = "; ".join(status.problems) or "transactions aren't in a block yet"
+            raise NotSettled(
+                f"not everything was settled within {seconds:g} s: {why}. Nothing is lost; run it again"
+            ) from None
+        finally:
+            await view.stop()
+        return [_shown(batch) for batch in batches]
+
+
+def _shown(batch: Batch) -> dict[str, Any]:
+    return {
+        "number": batch.number,
+        "did": str(Did(batch.did)),
+        "plan": "0x" + batch.plan.hex(),
+        "calls": batch.calls,
+        "credits": batch.credits,
+        "state": str(batch.state),
+        "tx": None if batch.tx_hash is None else "0x" + batch.tx_hash.hex(),
+        "block": batch.block,
+        "reason": batch.reason,
+    }
