@@ -90,5 +90,5 @@ def configure(level: str = "info", form: str = "json") -> None:
 
 
 def get(name: str) -> Any:
-    """A logger whose events carry `logger: name`."""
-    return structlog.get_logger(logger=name)
+    """A logger whose events carry `part: name`."""
+    return structlog.get_logger(part=name)

@@ -1,5 +1,5 @@
 """`nvm-node`: what an operator types."""
 
-from node_proxy.cli.main import main
+from node_proxy.cli.commands import main
 
 __all__ = ["main"]

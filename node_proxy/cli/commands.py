@@ -162,7 +162,3 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 def _fail(message: str, code: int = 1) -> NoReturn:
     click.echo(f"nvm-node: {message}", err=True)
     sys.exit(code)
-
-
-if __name__ == "__main__":
-    main()
