@@ -8,7 +8,7 @@ A *token* is a word with the white space before it, everywhere: in usage figures
 streams, which carry one token per delta. An image or a file counts 100.
 
 The answer to a message repeats it; sums such as `17 * 23` are worked out. *Directives* in the last user message, in the
-model's name (`fault:fail 500`) or queued over the control endpoint change that; see `script.Script` for the list.
+model's name (`fault:fail+500`) or queued over the control endpoint change that; see `script.Script` for the list.
 """
 
 from tests.provider.server import Provider, serve

@@ -1,7 +1,7 @@
 """Directives: how a test or a person tells the stand-in to answer or to fail.
 
-A directive is `[[name arguments]]` in the last user message, `fault:name arguments` as the model, or text queued at the
-control endpoint. Several may be combined.
+A directive is `[[name arguments]]` in the last user message, `fault:name+arguments` as the model (a model's name has no
+spaces), or text queued at the control endpoint. Several may be combined.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class Script:
             raise invalid(f"Stand-in: bad directive '{name} {argument}': {error}.\n{HELP}", "input") from error
 
     def with_model(self, model: str) -> Script:
-        """Adds the directive in a model's name, `fault:…`."""
-        name, _, argument = model.removeprefix("fault:").strip().partition(" ")
+        """Adds the directive in a model's name, `fault:fail+500`."""
+        name, _, argument = model.removeprefix("fault:").replace("+", " ").strip().partition(" ")
         return self.with_directive(name, argument) if model.startswith("fault:") else self
 
     def failure(self) -> ApiError | None:

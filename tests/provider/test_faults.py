@@ -31,7 +31,7 @@ async def test_failures_can_be_scripted_from_everywhere(
     if where == "input":
         body["input"] = f"hi {directive}"
     elif where == "model":
-        body["model"] = "fault:" + directive.strip("[]")
+        body["model"] = "fault:" + directive.strip("[]").replace(" ", "+")
     else:
         async with http.post("/__control__/faults", json={"directives": directive, "path": "/responses"}) as queued:
             assert queued.status == 200

@@ -1,0 +1,373 @@
+"""A whole world on free ports: anvil with the contracts, the provider stand-in, an access node and a block store.
+
+    async with World() as world:
+        plan = (await world.create_plan(price=10**16, credits=100)).plan_id
+        assistant = await world.register(plan)
+        subscriber = await world.wallet()
+        await world.buy(plan, subscriber)
+        with world.openai(await world.login(subscriber)) as client:
+            client.responses.create(model=str(assistant.did), input="hello")
+
+Everything is a real process with real files, in a folder that goes away with the world.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+from openai import AsyncOpenAI, OpenAI
+
+from nvm_chain.assets import OfferInput
+from nvm_chain.chain import Chain, Receipt, open_chain
+from nvm_chain.definition import Definition
+from nvm_chain.deployments import PROXY, Deployed, Deployment, deploy, install_proxy
+from nvm_chain.ipfs import LocalStore
+from nvm_chain.keys import generate_private_key, public_key_of
+from nvm_chain.plan_metadata import PlanMetadata
+from nvm_chain.plans import PlanId, Terms
+from nvm_chain.purchases import buy
+from nvm_chain.registration import Draft, Registration, named_salt, pin, register_assistant
+from nvm_chain.secret import Secret
+from nvm_chain.wallet import LocalWallet, Wallet
+from tests.anvil import CHAIN_ID, KEYS, binary
+from tests.processes import Child, child
+
+ROOT = Path(__file__).resolve().parent.parent
+ETHER = 10**18
+NODE = (sys.executable, "-c", "from node_proxy.cli import main; main(prog_name='nvm-node')")
+NODE_READY = r"listening on (http://\S+)"
+PROVIDER_KEY = "sk-stand-in-builder-0123456789abcdef"
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderProcess:
+    """The stand-in. url: an OpenAI client's base_url. key: the API key that it accepts."""
+
+    process: Child
+    url: str
+    key: str
+
+    async def requests(self) -> list[dict[str, Any]]:
+        """What it received, oldest first: method, path, headers, body, status, events, finished."""
+        found: list[dict[str, Any]] = await self._control("GET", "requests")
+        return found
+
+    async def forget(self) -> None:
+        """Empties the journal."""
+        await self._control("DELETE", "requests")
+
+    async def queue(self, directives: str, *, path: str = "/v1/", times: int = 1) -> None:
+        """Applies directives such as `[[fail 500]]` to the next requests whose path contains `path`."""
+        await self._control("POST", "faults", {"directives": directives, "path": path, "times": times})
+
+    async def _control(self, method: str, what: str, body: object = None) -> Any:
+        url = self.url.removesuffix("/v1") + f"/__control__/{what}"
+        async with aiohttp.ClientSession() as http, http.request(method, url, json=body) as answer:
+            answer.raise_for_status()
+            return await answer.json()
+
+
+@dataclass(slots=True)
+class NodeProcess:
+    """An access node. url: its base without /v1. settings: its environment, without `NVM_NODE_`."""
+
+    url: str
+    wallet: LocalWallet
+    settings: dict[str, str]
+    process: Child | None = None
+    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+
+    @property
+    def account(self) -> str:
+        """The node's address in NodeRegistry."""
+        return self.wallet.address
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment that `nvm-node` takes its settings from."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("NVM_NODE_")}
+        return inherited | {f"NVM_NODE_{name.upper()}": value for name, value in self.settings.items()}
+
+    async def start(self) -> None:
+        """Starts it and waits until it serves. Raises ProcessFailed."""
+        log = Path(self.settings["ledger"]).with_name("node.log")
+        self.process = await self.stack.enter_async_context(
+            child("nvm-node", *NODE, "serve", ready=NODE_READY, log=log, env=self.environ, cwd=ROOT)
+        )
+
+    async def stop(self) -> None:
+        """Ends it in order; `start` starts it again on the same ledger."""
+        await self.stack.aclose()
+        self.process = None
+
+    async def restart(self, **settings: str) -> None:
+        """Starts it anew on the same ledger, with changed settings."""
+        await self.stop()
+        self.settings |= settings
+        await self.start()
+
+    async def run(self, *arguments: str) -> str:
+        """Runs another `nvm-node` command and returns what it printed. Raises RuntimeError with the output."""
+        process = await asyncio.create_subprocess_exec(
+            *NODE,
+            *arguments,
+            env=self.environ,
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await process.communicate()
+        if process.returncode:
+            raise RuntimeError(f"nvm-node {' '.join(arguments)} failed ({process.returncode}):\n{output.decode()}")
+        return output.decode()
+
+
+class World:
+    """See the module. block_time: seconds between anvil's blocks, besides one at once for every transaction.
+
+    node: settings of the node (`{"settle_interval": "1"}`). provider: None = the stand-in, else (base URL, API key).
+    """
+
+    chain: Chain
+    deployment: Deployment
+    deployed: list[Deployed]
+    provider: ProviderProcess
+    node: NodeProcess
+    store: LocalStore
+    builder: LocalWallet
+    operator: LocalWallet
+
+    def __init__(
+        self,
+        *,
+        block_time: int = 1,
+        node: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+        serve: bool = True,
+    ) -> None:
+        self._block_time, self._node_settings, self._folder, self._serve = block_time, dict(node or {}), folder, serve
+        self._stack = AsyncExitStack()
+        self._plans = self._assistants = 0
+
+    async def __aenter__(self) -> World:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.__aexit__(*sys.exc_info())
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, traceback)
+
+    async def _start(self) -> None:
+        enter = self._stack.enter_async_context
+        if self._folder is None:
+            self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="nvm-world-")))
+        self.folder = self._folder
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.store = LocalStore(self.folder / "blocks")
+        anvil, stand_in = await enter(self._anvil()), await enter(self._stand_in())
+        self.rpc_url = f"http://{anvil.found[1]}"
+        self.provider = ProviderProcess(stand_in, stand_in.found[1], PROVIDER_KEY)
+        self.chain = await enter(open_chain(self.rpc_url, CHAIN_ID))
+        self._bank, self.operator, self.builder = (LocalWallet(Secret(key)) for key in KEYS[:3])
+        self.deployed = []
+        if not await self.chain.code(PROXY):
+            await install_proxy(self.chain, self.operator)
+        self.deployment = await deploy(self.chain, self.operator, on_step=self.deployed.append)
+        self.node = await self.add_node(self._node_settings, serve=self._serve)
+
+    def _anvil(self) -> Any:
+        mining = ("--block-time", str(self._block_time), "--mixed-mining") if self._block_time else ()
+        command = (str(binary("anvil")), "--port", "0", "--chain-id", str(CHAIN_ID), *mining)
+        return child("anvil", *command, ready=r"Listening on (127\.0\.0\.1:\d+)", log=self.folder / "anvil.log")
+
+    def _stand_in(self) -> Any:
+        command = (sys.executable, "-m", "tests.provider", "--key", PROVIDER_KEY)
+        log = self.folder / "provider.log"
+        return child("provider stand-in", *command, ready=r"^(http://\S+)$", log=log, cwd=ROOT)
+
+    async def add_node(self, settings: Mapping[str, str] | None = None, *, serve: bool = True) -> NodeProcess:
+        """Registers one more access node, with a ledger of its own, and serves it."""
+        settlement, encryption = generate_private_key(), generate_private_key()
+        operator = LocalWallet(settlement)
+        await self.fund(operator.address)
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        await self.chain.send(self.deployment.nodes.register(public_key_of(encryption), url), operator)
+        folder = self.folder / f"node-{operator.address[2:10].lower()}"
+        folder.mkdir()
+        provider = urlsplit(self.provider.url).netloc
+        node = NodeProcess(
+            url,
+            operator,
+            {
+                "rpc_url": self.rpc_url,
+                "chain_id": str(self.chain.chain_id),
+                "ledger": str(folder / "ledger.db"),
+                "store": f"file://{self.folder / 'blocks'}",
+                "bind": f"127.0.0.1:{port}",
+                "settlement_key": settlement.reveal_bytes().hex(),
+                "encryption_key": encryption.reveal_bytes().hex(),
+                "allow_local_providers": provider,
+                "poll_interval": "0.2",
+                "confirmations": "1",
+                **(settings or {}),
+            },
+        )
+        self._stack.push_async_callback(node.stop)
+        if serve:
+            await node.start()
+        return node
+
+    # -------------------------------------------------------------------------------------------------------- people
+
+    async def wallet(self, wei: int = 10 * ETHER) -> LocalWallet:
+        """A new wallet with so much of the native currency."""
+        wallet = LocalWallet.create()
+        await self.fund(wallet.address, wei)
+        return wallet
+
+    async def fund(self, account: str, wei: int = 10 * ETHER) -> None:
+        """Sets an account's balance."""
+        await self.chain.rpc("anvil_setBalance", [account, hex(wei)])
+
+    async def mine(self, blocks: int = 1, seconds: int | None = None) -> None:
+        """Mines blocks at once, `seconds` apart from each other."""
+        await self.chain.rpc("anvil_mine", [hex(blocks)] if seconds is None else [hex(blocks), hex(seconds)])
+
+    # ------------------------------------------------------------------------------------------------------- builder
+
+    async def create_plan(
+        self,
+        *,
+        credits: int = 100,
+        price: int = 10**16,
+        title: str = "Plan",
+        description: str = "",
+        owner: Wallet | None = None,
+        **terms: Any,
+    ) -> CreatedPlan:
+        """Creates a plan. price: wei. terms: the other fields of `Terms`; credits=0 makes a time plan."""
+        owner = owner or self.builder
+        self._plans += 1
+        salt = named_salt(f"plan {self._plans}")
+        cid = await pin(self.store, PlanMetadata(title, description).to_block())
+        call = self.deployment.plans.create(
+            salt, Terms(price=price, credits_per_unit=credits, **terms), metadata=cid.digest
+        )
+        receipt = await self.chain.send(call, owner)
+        plan_id = PlanId.derive(self.chain.chain_id, self.deployment.plan_registry, owner.address, salt)
+        return CreatedPlan(plan_id, receipt)
+
+    def definition(self, **fields: Any) -> Definition:
+        """What an assistant at the stand-in is; `fields` of Definition instead of the defaults."""
+        defaults: dict[str, Any] = {
+            "base_url": self.provider.url,
+            "api_key": Secret(self.provider.key),
+            "model": "stand-in",
+            "instructions": "You answer briefly.",
+        }
+        return Definition(**(defaults | fields))
+
+    async def register(
+        self,
+        *plans: PlanId,
+        credits: int | tuple[int, int] = 1,
+        title: str = "Assistant",
+        owner: Wallet | None = None,
+        node: NodeProcess | None = None,
+        definition: Definition | None = None,
+        **draft: Any,
+    ) -> Registration:
+        """Registers an assistant that the plans open. credits: per access, or (minimum, maximum)."""
+        self._assistants += 1
+        low, high = credits if isinstance(credits, tuple) else (credits, credits)
+        return await register_assistant(
+            self.chain,
+            self.deployment,
+            self.store,
+            owner or self.builder,
+            Draft(
+                salt=named_salt(f"assistant {self._assistants}"),
+                title=title,
+                definition=definition or self.definition(),
+                offers=[OfferInput(plan, low, high) for plan in plans],
+                nodes=[(node or self.node).account],
+                **draft,
+            ),
+        )
+
+    # ---------------------------------------------------------------------------------------------------- subscriber
+
+    async def buy(self, plan: PlanId, wallet: Wallet, units: int = 1) -> Receipt:
+        """Buys units of a plan with the wallet's money."""
+        return await buy(self.chain, self.deployment.plans, wallet, plan, units=units)
+
+    async def login(self, wallet: Wallet, *, node: NodeProcess | None = None, **wishes: Any) -> str:
+        """Signs in with the wallet and returns an API key, `nvm_…`. wishes: name, budget, expires_in, assistants.
+
+        Raises aiohttp.ClientResponseError.
+        """
+        base = (node or self.node).url
+        async with aiohttp.ClientSession(raise_for_status=True) as http:
+            async with http.get(f"{base}/auth/nonce", params={"address": wallet.address}) as answer:
+                message = (await answer.json())["message"]
+            signature = "0x" + (await wallet.sign_message(message)).hex()
+            body = {"message": message, "signature": signature, **wishes}
+            async with http.post(f"{base}/auth/login", json=body) as answer:
+                key: str = (await answer.json())["key"]
+                return key
+
+    def openai(self, key: str, *, node: NodeProcess | None = None, retries: int = 0) -> OpenAI:
+        """The official client, pointed at a node."""
+        return OpenAI(base_url=f"{(node or self.node).url}/v1", api_key=key, max_retries=retries)
+
+    def async_openai(self, key: str, *, node: NodeProcess | None = None, retries: int = 0) -> AsyncOpenAI:
+        """The official asynchronous client, pointed at a node."""
+        return AsyncOpenAI(base_url=f"{(node or self.node).url}/v1", api_key=key, max_retries=retries)
+
+    # --------------------------------------------------------------------------------------------------------- chain
+
+    async def credits(self, plan: PlanId, wallet: Wallet) -> int:
+        """Credits that the wallet can spend, as the chain has it."""
+        return await self.chain.call(self.deployment.plans.balance_of(plan, wallet.address))
+
+    async def consumed(self, plan: PlanId, wallet: Wallet) -> int:
+        """Credits settled so far, as the chain has it."""
+        return (await self.chain.call(self.deployment.plans.account(plan, wallet.address))).consumed
+
+    async def earnings(self, plan: PlanId, account: str | None = None) -> int:
+        """Wei that the builder can withdraw."""
+        return await self.chain.call(self.deployment.plans.earnings(plan, account or self.builder.address))
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedPlan:
+    """A plan that was just created."""
+
+    plan_id: PlanId
+    receipt: Receipt
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
