@@ -1,8 +1,8 @@
 """Compares the ledger with the chain, call by call, and with itself.
 
 What is compared: the ledger's running totals with its journal; every batch that the ledger says was applied with
-the chain's event of it, and each of its entries with the transaction's input; the next batch number; and what the chain has
-taken from each account with what our batches explain (other nodes may have taken more, never less).
+the chain's event of it, and each of its entries with the transaction's input; the next batch number; and what the
+chain has taken from each account with what our batches explain (other nodes may have taken more, never less).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nvm_chain.plans import PlanId
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """differences: in words, one per number that should be equal and isn't. waiting: calls not applied yet, no fault."""
+    """differences: in words, one per number that should be equal and isn't. waiting: calls not applied yet."""
 
     audit: Audit
     batches: int

@@ -124,7 +124,7 @@ class Settlement:
                 log.exception("settlement.failed")
             await asyncio.sleep(interval)
 
-    async def settle_now(self, *, patience: float = 120.0) -> list[Batch]:
+    async def settle_now(self, patience: float = 120.0) -> list[Batch]:
         """Settles everything that waits, whatever its age, and waits until it is mined; answers the batches.
 
         A batch that was parked is among them, and one that a problem of `status` keeps back. patience: seconds. Raises
