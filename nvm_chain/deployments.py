@@ -71,6 +71,14 @@ NETWORKS = {
 }
 
 
+def network_of(chain_id: int) -> Network:
+    """The network with this chain id; one that we don't know gets plain names."""
+    for network in NETWORKS.values():
+        if network.chain_id == chain_id:
+            return network
+    return Network(f"chain-{chain_id}", chain_id, f"Chain {chain_id}", "ETH", None, None)
+
+
 @dataclass(frozen=True, slots=True)
 class Deployment:
     """The five contracts' addresses on a chain, and the objects that make calls of them."""
@@ -123,7 +131,7 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """One contract after `deploy`. receipt: None when it was there already."""
+    """One contract after `deploy`. receipt: None when it was there already, or another one's constructor made it."""
 
     contract: str
     address: str

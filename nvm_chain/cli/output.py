@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,14 +70,12 @@ def plain(value: Any) -> Any:
         return value.text
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name.replace('_', ' ')} {plain(item)}" for name, item in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(str(plain(item)) for item in _items(value))
+        lines = any(isinstance(item, Mapping) for item in value)
+        return ("\n" if lines else ", ").join(str(plain(item)) for item in value) or "–"
     return value
-
-
-def _items(values: Iterable[Any]) -> Iterable[Any]:
-    for value in values:
-        yield ", ".join(f"{k} {plain(v)}" for k, v in value.items()) if isinstance(value, Mapping) else value
 
 
 def _encode(value: Any) -> Any:

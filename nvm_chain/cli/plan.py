@@ -16,8 +16,9 @@ from nvm_chain.cli.session import Session, command
 from nvm_chain.cli.stores import open_blocks, store_option
 from nvm_chain.cli.transactions import submit, transaction
 from nvm_chain.cli.types import ADDRESS, DURATION, PAYEE, PLAN
-from nvm_chain.errors import DigestMismatch, InvalidInput, MetadataInvalid, NotFound, StoreUnavailable
+from nvm_chain.errors import DigestMismatch, MetadataInvalid, NotFound, StoreUnavailable
 from nvm_chain.ipfs import BlockStore
+from nvm_chain.plan_creation import PlanDraft, prepare_plan
 from nvm_chain.plan_metadata import PlanMetadata
 from nvm_chain.plans import Payee, Plan, PlanId, Terms
 from nvm_chain.purchases import approve, purchase_call
@@ -71,10 +72,9 @@ async def create(
     gateways: tuple[str, ...],
 ) -> None:
     """Create a plan. Repeating the command with the same name finds the plan that is there."""
-    block = PlanMetadata(title, description).to_block()
-    async with session.chain() as chain:
+    metadata, salt = PlanMetadata(title, description), named_salt(name or title)
+    async with session.chain() as chain, open_blocks(store_url, gateways) as store:
         wallet = session.wallet(chain)
-        plans = session.deployment.plans
         currency = await session.currency(chain, token)
         terms = Terms(
             token=token,
@@ -86,28 +86,19 @@ async def create(
             refund_cooldown=refundable,
             voucher_required=vouchers,
         )
-        salt = named_salt(name or title)
-        plan_id = PlanId.derive(chain.chain_id, plans.address, wallet.address, salt)
-        try:
-            known = await chain.call(plans.plan(plan_id))
-        except NotFound:
-            known = None
-        if known is not None:
-            if known.terms != terms:
-                raise InvalidInput(
-                    f"you have a plan {name or title!r} with other terms ({plan_id}), and terms never change: "
-                    f"choose another --name"
-                )
+        draft = PlanDraft(salt=salt, metadata=metadata, terms=terms, payees=payees)
+        prepared = await prepare_plan(chain, session.deployment, wallet.address, draft)
+        shown = {"plan": str(prepared.plan_id), "cid": str(prepared.cid)}
+        if prepared.call is None:
             session.output.note("this plan exists already")
-            session.output.record({"plan": str(plan_id)})
+            session.output.record(shown)
             return
-        call = plans.create(salt, terms, payees, Cid.of(block).digest)
         if not session.dry_run:
-            async with open_blocks(store_url, gateways) as store:
-                await pin(store, block)
-        receipt = await submit(session, chain, wallet, call, f"Create plan {title!r} at {currency.format(terms.price)}")
+            await pin(store, prepared.block)
+        what = f"Create plan {title!r} at {currency.format(terms.price)}"
+        receipt = await submit(session, chain, wallet, prepared.call, what)
         if receipt is not None:
-            session.output.record({"plan": str(plan_id), "cid": str(Cid.of(block)), **transaction(session, receipt)})
+            session.output.record({**shown, **transaction(session, receipt)})
 
 
 @plan.command()
@@ -204,7 +195,7 @@ async def buy(session: Session, plan_id: PlanId, units: int, subscriber: str | N
 async def grant(session: Session, plan_id: PlanId, subscriber: str, units: int) -> None:
     """Give units of your plan without payment on the chain."""
     call = session.deployment.plans.grant(plan_id, subscriber, units)
-    await _send(session, call, f"Grant {units} units of plan {plan_id} to {subscriber}")
+    await _send(session, call, f"Grant {units} unit{'s' if units > 1 else ''} of plan {plan_id} to {subscriber}")
 
 
 @plan.command()
