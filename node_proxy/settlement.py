@@ -259,6 +259,7 @@ class Settlement:
             Attempt(
                 tx_hash=bytes.fromhex(signed.tx_hash[2:]),
                 nonce=nonce,
+                gas=gas,
                 max_fee=fees.maximum,
                 priority_fee=fees.priority,
                 raw=signed.raw,
@@ -305,10 +306,12 @@ class Settlement:
             fees = Fees(max(now.maximum, bumped.maximum), None)
         else:
             fees = Fees(max(now.maximum, bumped.maximum), max(now.priority, bumped.priority))
-        call = self._call(batch)
+        call, gas = self._call(batch), batch.attempts[0].gas
         try:
-            gas = await self._chain.estimate(call, self._wallet.address) * 5 // 4
-        except ContractRefused:
+            await self._chain.call(call, sender=self._wallet.address)
+        except ContractRefused as error:
+            if error.name == "WrongBatch":
+                return  # applied a moment ago
             call, gas = _nothing(self._wallet.address), 21_000
         log.info("settlement.replaced", batch=batch.number, nonce=latest.nonce, max_fee=fees.maximum)
         await self._attempt(batch, call, gas=gas, nonce=latest.nonce, fees=fees)

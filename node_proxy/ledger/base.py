@@ -176,10 +176,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A signed transaction for a batch, written down before it was sent. raw: what to send again, unchanged."""
+    """A signed transaction for a batch, written down before it was sent. raw: what to send again, unchanged.
+
+    gas: its limit. max_fee, priority_fee: wei per gas; priority_fee None = a legacy transaction.
+    """
 
     tx_hash: bytes
     nonce: int
+    gas: int
     max_fee: int
     priority_fee: int | None
     raw: bytes

@@ -290,7 +290,7 @@ def _batch(db: Db, row: Row) -> Batch:
         "SELECT subscriber, calls, credits, missing FROM entries WHERE batch = ? ORDER BY subscriber", (row[0],)
     ).fetchall()
     attempts = db.execute(
-        "SELECT tx_hash, nonce, max_fee, priority_fee, raw, created FROM attempts WHERE batch = ?"
+        "SELECT tx_hash, nonce, gas, max_fee, priority_fee, raw, created FROM attempts WHERE batch = ?"
         " ORDER BY created, max_fee",
         (row[0],),
     ).fetchall()
@@ -305,8 +305,8 @@ def _batch(db: Db, row: Row) -> Batch:
         created=row[7],
         entries=tuple(Entry(bytes(who), calls, credits, missing) for who, calls, credits, missing in entries),
         attempts=tuple(
-            Attempt(bytes(tx_hash), nonce, fee, tip, bytes(raw), created)
-            for tx_hash, nonce, fee, tip, raw, created in attempts
+            Attempt(bytes(tx_hash), nonce, gas, fee, tip, bytes(raw), created)
+            for tx_hash, nonce, gas, fee, tip, raw, created in attempts
         ),
         block=row[8],
         block_hash=None if row[9] is None else bytes(row[9]),
@@ -327,9 +327,9 @@ def attempt(db: Db, batch_id: int, tried: Attempt) -> Batch:
     """See Ledger.attempt."""
     _step(db, batch_id, "state = 'sent'", (), "prepared", "sent")
     db.execute(
-        "INSERT INTO attempts (batch, tx_hash, nonce, max_fee, priority_fee, raw, created)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (batch_id, tried.tx_hash, tried.nonce, tried.max_fee, tried.priority_fee, tried.raw, tried.created),
+        "INSERT INTO attempts (batch, tx_hash, nonce, gas, max_fee, priority_fee, raw, created)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (batch_id, tried.tx_hash, tried.nonce, tried.gas, tried.max_fee, tried.priority_fee, tried.raw, tried.created),
     )
     return batch(db, batch_id)
 

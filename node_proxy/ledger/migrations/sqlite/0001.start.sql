@@ -70,6 +70,7 @@ CREATE TABLE attempts (
     batch INTEGER NOT NULL REFERENCES batches (id),
     tx_hash BLOB NOT NULL,
     nonce INTEGER NOT NULL,
+    gas INTEGER NOT NULL,
     max_fee INTEGER NOT NULL,
     priority_fee INTEGER,
     raw BLOB NOT NULL,

@@ -1,0 +1,215 @@
+"""Settlement on chains that drop, delay, replace, revert and reorganise."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from node_proxy.errors import PlanRequired
+from node_proxy.ledger.base import Batch, BatchState
+from node_proxy.reconcile import reconcile
+from nvm_chain.chain import Fees
+from nvm_chain.did import Did
+from nvm_chain.plans import PlanId
+from nvm_chain.wallet import LocalWallet
+from tests.metering import Market, Meter, open_market, open_meter, wallet_id
+
+
+@pytest.fixture
+async def market() -> AsyncIterator[Market]:
+    async with open_market() as market:
+        yield market
+
+
+async def sold(market: Market, credits: int = 100) -> tuple[PlanId, Did, LocalWallet]:
+    plan = await market.plan(credits)
+    return plan, await market.asset((plan, 1, 5)), await market.subscriber(plan)
+
+
+async def hold_blocks(market: Market) -> None:
+    """From here on a block comes only by `mine`."""
+    await market.chain.rpc("evm_setAutomine", [False])
+
+
+async def nonce_of(market: Market, block: str = "latest") -> int:
+    return int(await market.chain.rpc("eth_getTransactionCount", [market.node.address, block]), 16)
+
+
+async def open_batches(meter: Meter) -> list[Batch]:
+    return await meter.ledger.batches(BatchState.PREPARED, BatchState.SENT, BatchState.MINED)
+
+
+async def settled_once(market: Market, meter: Meter, plan: PlanId, wallet: LocalWallet, credits: int) -> None:
+    """The chain has taken exactly these credits, the ledger says so too, and nothing is left over."""
+    assert await market.consumed(plan, wallet) == credits
+    standing = await meter.ledger.standing(wallet_id(plan, wallet))
+    assert standing.captured == 0
+    found = await reconcile(meter.ledger, meter.view)
+    assert found.clean, found.differences
+    assert found.waiting == 0
+
+
+async def test_a_transaction_that_is_stuck_is_replaced_under_the_same_nonce(market: Market, tmp_path: Path) -> None:
+    plan, did, wallet = await sold(market)
+    async with open_meter(market, tmp_path / "l.db", min_calls=1, stuck_after=0) as meter:
+        await meter.call(did, wallet, 3)
+        await hold_blocks(market)
+        for _ in range(4):
+            await meter.settlement.step()
+        (batch,) = await open_batches(meter)
+        assert {attempt.nonce for attempt in batch.attempts} == {await nonce_of(market)}
+        fees = [attempt.max_fee for attempt in batch.attempts]
+        assert fees == sorted(set(fees))
+        assert len(fees) == 4
+        await market.mine()
+        await meter.settlement.step()
+        await meter.settlement.step()
+        await settled_once(market, meter, plan, wallet, 3)
+
+
+async def test_a_transaction_that_was_dropped_is_sent_again(market: Market, tmp_path: Path) -> None:
+    plan, did, wallet = await sold(market)
+    async with open_meter(market, tmp_path / "l.db", min_calls=1) as meter:
+        await meter.call(did, wallet, 3)
+        await hold_blocks(market)
+        await meter.settlement.step()
+        (batch,) = await open_batches(meter)
+        await market.chain.rpc("anvil_dropTransaction", ["0x" + batch.attempts[0].tx_hash.hex()])
+        await market.mine()
+        await meter.settlement.step()
+        await market.mine()
+        await meter.settlement.step()
+        (same,) = await open_batches(meter) or await meter.ledger.batches(BatchState.CONFIRMED)
+        assert len(same.attempts) == 1
+        await meter.settlement.step()
+        await settled_once(market, meter, plan, wallet, 3)
+
+
+async def test_a_nonce_that_somebody_else_used_costs_a_second_transaction_and_nothing_else(
+    market: Market, tmp_path: Path
+) -> None:
+    plan, did, wallet = await sold(market)
+    async with open_meter(market, tmp_path / "l.db", min_calls=1) as meter:
+        await meter.call(did, wallet, 3)
+        await hold_blocks(market)
+        await meter.settlement.step()
+        (batch,) = await open_batches(meter)
+        # The operator sends something with the same key and nonce, at a price that wins.
+        await market.chain.rpc("anvil_dropTransaction", ["0x" + batch.attempts[0].tx_hash.hex()])
+        other = market.deployment.nodes.set_endpoint("http://127.0.0.1:3")
+        signed = await market.chain.sign(
+            other, market.node, nonce=batch.attempts[0].nonce, fees=Fees(10**12, 10**11), gas=500_000
+        )
+        await market.chain.broadcast(signed.raw)
+        await market.mine()
+        await meter.settlement.step()
+        await market.mine()
+        await meter.settlement.step()
+        await meter.settlement.step()
+        await settled_once(market, meter, plan, wallet, 3)
+
+
+async def test_a_batch_whose_transaction_reverts_in_the_block_is_parked_with_the_reason(
+    market: Market, tmp_path: Path
+) -> None:
+    _, did, wallet = await sold(market)
+    async with open_meter(market, tmp_path / "l.db", min_calls=1) as meter:
+        await meter.call(did, wallet, 3)
+        await hold_blocks(market)
+        await meter.settlement.step()
+        # The builder removes the node in the same block, before the settlement.
+        removal = market.deployment.assets.remove_node(did, market.node.address, 0)
+        nonce = await market.chain.nonce(market.builder.address)
+        signed = await market.chain.sign(removal, market.builder, nonce=nonce, fees=Fees(10**12, 10**11), gas=500_000)
+        await market.chain.broadcast(signed.raw)
+        await market.mine()
+        assert await nonce_of(market) == (await open_batches(meter))[0].attempts[0].nonce + 1
+        await meter.settlement.step()
+        (parked,) = (await meter.settlement.status()).parked
+        assert "may not settle" in (parked.reason or "")
+        assert (await meter.ledger.audit()).clean
+
+
+async def test_a_replacement_that_the_contract_would_refuse_gives_way_to_an_empty_transaction(
+    market: Market, tmp_path: Path
+) -> None:
+    _, did, wallet = await sold(market)
+    async with open_meter(market, tmp_path / "l.db", min_calls=1, stuck_after=0) as meter:
+        await meter.call(did, wallet, 3)
+        await hold_blocks(market)
+        await meter.settlement.step()
+        (batch,) = await open_batches(meter)
+        await market.chain.rpc("anvil_dropTransaction", ["0x" + batch.attempts[0].tx_hash.hex()])
+        await market.chain.rpc("evm_setAutomine", [True])
+        await market.send(market.deployment.assets.remove_node(did, market.node.address, 0), market.builder)
+        await hold_blocks(market)
+        await meter.settlement.step()
+        await market.mine()
+        await meter.settlement.step()
+        assert [len(one.entries) for one in (await meter.settlement.status()).parked] == [1]
+
+
+async def test_a_settlement_survives_a_reorganisation_that_undoes_it(market: Market, tmp_path: Path) -> None:
+    plan, did, wallet = await sold(market)
+    await market.mine(5)
+    async with open_meter(market, tmp_path / "l.db", confirmations=5) as meter:
+        await meter.call(did, wallet, 3)
+        await meter.settle()
+        await market.mine(2)
+        await meter.settlement.step()
+        account = wallet_id(plan, wallet)
+        assert (await meter.ledger.standing(account)).spendable == 97
+        # The last three blocks are replaced by empty ones: the settlement is gone.
+        await hold_blocks(market)
+        await market.chain.rpc("anvil_reorg", [3, []])
+        assert await market.consumed(plan, wallet) == 0
+        await meter.view.refresh()
+        (batch,) = await open_batches(meter)
+        assert batch.state is BatchState.SENT
+        await meter.view.read([account])
+        standing = await meter.ledger.standing(account)
+        assert (standing.spendable, standing.captured) == (97, 3)
+        await meter.settlement.step()
+        await market.mine(6)
+        await meter.settlement.step()
+        await meter.settlement.step()
+        assert await open_batches(meter) == []
+        await settled_once(market, meter, plan, wallet, 3)
+
+
+async def test_a_purchase_that_a_reorganisation_undoes_opens_nothing_any_more(market: Market, tmp_path: Path) -> None:
+    plan = await market.plan(100)
+    did = await market.asset((plan, 1, 5))
+    wallet = await market.wallet()
+    await market.mine(5)
+    async with open_meter(market, tmp_path / "l.db") as meter:
+        await market.buy(plan, wallet)
+        await market.mine(2)
+        assert await meter.call(did, wallet, 3) == 97
+        await hold_blocks(market)
+        await market.chain.rpc("anvil_reorg", [3, []])
+        assert await market.balance(plan, wallet) == 0
+        await meter.view.refresh()
+        with pytest.raises(PlanRequired):
+            await meter.call(did, wallet)
+
+
+async def test_a_ledger_from_an_old_copy_settles_nothing_twice(market: Market, tmp_path: Path) -> None:
+    plan, did, wallet = await sold(market)
+    path, copy = tmp_path / "l.db", tmp_path / "copy.db"
+    async with open_meter(market, path) as meter:
+        await meter.call(did, wallet, 1)
+        await meter.settle()
+        await meter.call(did, wallet, 3)
+    copy.write_bytes(path.read_bytes())
+    async with open_meter(market, path) as meter:
+        await meter.settle()
+        assert await market.consumed(plan, wallet) == 4
+    async with open_meter(market, copy) as meter:
+        with suppress(TimeoutError):
+            await meter.settlement.settle_now(2)
+        assert await market.consumed(plan, wallet) == 4
+        assert "old copy" in (await meter.settlement.status()).problems[0]
