@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -54,7 +53,7 @@ async def _create(request: web.Request) -> web.StreamResponse:
     if body.get("background"):
         work.begin()
         stored.task = asyncio.create_task(work.in_background())
-        at_once = replace(script, wait=0, delay=0)
+        at_once = script.at_once()
         if body.get("stream"):
             return await send_events(request, _follow(stored, -1), at_once)
         stored.response["status"] = "queued"

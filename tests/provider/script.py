@@ -19,6 +19,7 @@ HELP = """\
 Answers   [[say TEXT]]  [[tokens N]]  [[reason N]] (N reasoning tokens)  [[call NAME JSON]]  [[refuse TEXT]]
           [[history]] [[instructions]] [[tools]] (tell what the model was given)
 Pace      [[wait S]] before the answer   [[delay S]] before each event   [[drip N]] N bytes at a time
+          [[expire S]] until a legacy run that waits for tool outputs expires
 Failures  [[fail STATUS [CODE]]]  [[fail_after N [CODE]]] (`response.failed` after N events)
           [[error_after N [CODE]]] (an `error` event, then the end)
           [[hang]] before the first byte  [[hang_after N]] events  [[cut N]] closes the connection within event N+1
@@ -39,6 +40,7 @@ class Script:
     wait: float = 0
     delay: float = 0
     drip: int = 0
+    expire: float | None = None
     fail: tuple[int, str | None] | None = None
     fail_after: tuple[int, str] | None = None
     error_after: tuple[int, str] | None = None
@@ -72,6 +74,10 @@ class Script:
         name, _, argument = model.removeprefix("fault:").replace("+", " ").strip().partition(" ")
         return self.with_directive(name, argument) if model.startswith("fault:") else self
 
+    def at_once(self) -> Script:
+        """The same without waiting: for an answer whose pace somebody else keeps."""
+        return replace(self, wait=0, delay=0)
+
     def failure(self) -> ApiError | None:
         """The error to answer with instead of an answer."""
         if self.redirect:
@@ -85,7 +91,7 @@ def _change(script: Script, name: str, argument: str, words: list[str]) -> dict[
             return {name: argument}
         case "tokens" | "reason" | "drip" | "hang_after" | "cut" | "huge":
             return {name: int(words[0])}
-        case "wait" | "delay":
+        case "wait" | "delay" | "expire":
             return {name: float(words[0])}
         case "html" | "garbage" | "no_usage":
             return {name: True}

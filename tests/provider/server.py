@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from tests.provider import chat, control, conversations, files, models, responses
+from tests.provider import assistants, chat, control, conversations, files, models, responses, runs, threads
 from tests.provider.errors import ApiError, no_key, wrong_key
 from tests.provider.state import STATE, Exchange, State
 from tests.provider.wire import EXCHANGE, QUEUED, send_error
@@ -17,7 +17,7 @@ from tests.provider.wire import EXCHANGE, QUEUED, send_error
 KEY = "sk-stand-in-builder-0123456789abcdef"
 """The API key that the stand-in accepts unless told otherwise."""
 
-_SURFACES = (models, files, responses, conversations, chat)
+_SURFACES = (models, files, responses, conversations, chat, assistants, threads, runs)
 
 
 @dataclass(frozen=True, slots=True)
