@@ -111,7 +111,10 @@ class Assets:
             try:
                 did = Did.parse(model)
             except InvalidInput as error:
-                raise AssetNotFound(f"`model` names the assistant, and {error}.", param="model") from None
+                raise AssetNotFound(
+                    f"`model` names the assistant here, and {error}. GET /v1/models lists those that your key opens.",
+                    param="model",
+                ) from None
         key.check_opens(did)
         return did
 

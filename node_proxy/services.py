@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +21,12 @@ from node_proxy.config import Settings
 from node_proxy.errors import ChainTooStale, NodeError
 from node_proxy.identity import Identity
 from node_proxy.ledger import Ledger, open_ledger
-from node_proxy.ledger.base import AccountId
+from node_proxy.ledger.base import AccountId, LedgerFailed
 from node_proxy.metrics import Metrics
 from node_proxy.openai.responses import Responses
 from node_proxy.records import ChainRecords
 from node_proxy.relay.provider import ProviderClient, open_provider_client
-from node_proxy.settlement import Settlement, Thresholds
+from node_proxy.settlement import Settlement, Status, Thresholds
 from node_proxy.watcher import ChainView
 from nvm_chain.abi import Abi
 from nvm_chain.chain import Chain, open_chain
@@ -38,11 +38,12 @@ from nvm_chain.ipfs import BlockSource, Gateway, open_store, open_stores
 log = logs.get("services")
 
 MAX_PLANS_SHOWN = 200
+HOUSEKEEPING_SECONDS = 15.0
 
 
 @dataclass
 class Services:
-    """What the pages use. stopping: set when the node takes no new calls."""
+    """What the pages use. stopping: set when the node takes no new calls. settling: how settlement stood lately."""
 
     settings: Settings
     identity: Identity
@@ -60,6 +61,7 @@ class Services:
     responses: Responses
     metrics: Metrics
     stopping: bool = False
+    settling: Status | None = None
     started: float = field(default_factory=time.time)
 
     async def key_spent(self, key_id: str) -> int:
@@ -195,7 +197,7 @@ def _assemble(
     metrics.gauge("nvm_chain_age_seconds", "Since the chain's head was last seen", lambda: view.age)
     metrics.gauge("nvm_chain_block", "Last block worked in", lambda: view.block or 0)
     metrics.gauge("nvm_definitions_in_memory", "Opened definitions", lambda: assets.open_count)
-    return Services(
+    services = Services(
         settings=settings,
         identity=identity,
         origin=origin,
@@ -219,6 +221,21 @@ def _assemble(
         responses=responses,
         metrics=metrics,
     )
+    _settlement_gauges(services)
+    return services
+
+
+def _settlement_gauges(services: Services) -> None:
+    def read(of: Callable[[Status], float]) -> Callable[[], float]:
+        return lambda: float("nan") if services.settling is None else of(services.settling)
+
+    gauge = services.metrics.gauge
+    gauge("nvm_settlement_waiting_calls", "Calls in no batch yet", read(lambda s: sum(b.calls for b in s.backlog)))
+    gauge("nvm_settlement_waiting_credits", "Their credits", read(lambda s: sum(b.credits for b in s.backlog)))
+    gauge("nvm_settlement_open_batches", "Batches that aren't final yet", read(lambda s: len(s.open)))
+    gauge("nvm_settlement_parked_batches", "Batches set aside for the operator", read(lambda s: len(s.parked)))
+    gauge("nvm_settlement_problems", "What keeps something from settling", read(lambda s: len(s.problems)))
+    gauge("nvm_settlement_runway", "Settlements that the signer's balance pays for", read(lambda s: s.runway))
 
 
 def access_path(settings: Settings) -> Path:
@@ -264,14 +281,15 @@ def _background(services: Services) -> list[Coroutine[Any, Any, None]]:
 
 
 async def _housekeeping(services: Services) -> None:
-    """Looks for new own assistants, drops definitions that nobody uses."""
+    """Looks for new own assistants and at settlement, drops definitions that nobody uses."""
     while True:
         try:
             await services.records.search()
-        except NvmError as error:
-            log.debug("records.search_failed", error=str(error))
+            services.settling = await services.settlement.status()
+        except (NvmError, LedgerFailed) as error:
+            log.debug("housekeeping.delayed", error=str(error))
         services.assets.sweep()
-        await asyncio.sleep(30)
+        await asyncio.sleep(HOUSEKEEPING_SECONDS)
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from node_proxy.asgi import Exchange
 from node_proxy.metrics import CONTENT_TYPE
+from node_proxy.settlement import Status
 from nvm_chain import __version__
 from nvm_chain.errors import NvmError
 
@@ -70,5 +71,20 @@ class StatusPages:
             "block": services.view.block,
             "chain_age_seconds": round(age, 3) if age < float("inf") else None,
             "calls_in_flight": services.responses.running,
+            "settlement": _settlement(services.settling),
             "uptime_seconds": int(time.time() - services.started),
         }
+
+
+def _settlement(status: Status | None) -> dict[str, Any] | None:
+    if status is None:
+        return None
+    return {
+        "waiting_calls": sum(waiting.calls for waiting in status.backlog),
+        "waiting_credits": sum(waiting.credits for waiting in status.backlog),
+        "open_batches": len(status.open),
+        "parked_batches": len(status.parked),
+        "problems": list(status.problems),
+        "signer_balance": str(status.balance),
+        "signer_low": status.low,
+    }

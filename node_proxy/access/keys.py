@@ -168,6 +168,12 @@ class Keys:
         """All keys of a wallet, newest first, revoked ones included."""
         return [_from_row(row) for row in await self._store.keys_of(subscriber)]
 
+    async def active(self, subscriber: str) -> list[ApiKey]:
+        """Those that work now, newest first."""
+        now = time.time()
+        keys = await self.of(subscriber)
+        return [key for key in keys if key.revoked_at is None and (key.expires_at is None or now < key.expires_at)]
+
     async def get(self, subscriber: str, key_id: str) -> ApiKey:
         """Raises ObjectNotFound, also for somebody else's."""
         for key in await self.of(subscriber):

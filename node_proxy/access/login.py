@@ -21,13 +21,14 @@ from eth_utils.crypto import keccak
 
 from node_proxy.access import base62, siwe
 from node_proxy.access.store import AccessStore
-from node_proxy.errors import LoginRefused, Unavailable
+from node_proxy.errors import LoginRefused, TooManyRequests, Unavailable
 from nvm_chain.errors import InvalidInput, NvmError
 from nvm_chain.text import show
 
 STATEMENT = "Sign in to use AI assistants with the plans of this wallet. This sends no transaction and costs nothing."
 _CLOCK_SKEW = timedelta(seconds=60)
 _NONCE_BYTES, _MARK_BYTES = 15, 9
+_MAX_CONTRACT_CHECKS = 16
 _NONCE_CHARS = base62.width(8 * (_NONCE_BYTES + _MARK_BYTES))
 
 Validate = Callable[[str, bytes, bytes], Awaitable[bool]]
@@ -56,6 +57,7 @@ class Login:
         self._secret = hashlib.blake2b(b"nvm-node login nonces", key=secret[:64]).digest()
         self._window = int(window)
         self._validate = validate
+        self._checking = 0
         self.chain_id = chain_id
         self.origin = origin.rstrip("/")
         self.domains = _domains(self.origin)
@@ -156,6 +158,9 @@ class Login:
                     return True
             except Exception:  # eth-keys raises several kinds for a signature that is none
                 pass
+        if self._checking >= _MAX_CONTRACT_CHECKS:
+            raise TooManyRequests("Many contract wallets are logging in; try again in a moment.", retry_after=1)
+        self._checking += 1
         try:
             digest = keccak(b"\x19" + signable.version + signable.header + signable.body)
             return await self._validate(message.address, digest, signature)
@@ -164,6 +169,8 @@ class Login:
                 "The node can't reach the chain to check the signature of a contract wallet. Try again in a moment.",
                 retry_after=5,
             ) from error
+        finally:
+            self._checking -= 1
 
 
 def _signature(text: str) -> bytes:

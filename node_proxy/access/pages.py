@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from node_proxy.services import Services
 
 MAX_BODY = 64 * 1024
-MAX_KEYS = 1_000
+MAX_KEYS = 200
 _LONGEST = 10 * 365 * 86_400
 
 
@@ -63,6 +63,9 @@ class AccessPages:
             raise InvalidValue("A key with a budget or a list of assistants can't manage other keys.", param="manage")
         subscriber = await self._services.login.verify(message, signature)
         wishes["manage"] = not limited if wishes["manage"] is None else wishes["manage"]
+        active = await self._services.keys.active(subscriber)
+        if len(active) >= MAX_KEYS:  # never locks a wallet out: its oldest key gives way
+            await self._services.keys.revoke(subscriber, active[-1].id)
         await self._issue(exchange, subscriber, wishes)
 
     # ---------------------------------------------------------------------------------------------------------- keys
@@ -79,6 +82,8 @@ class AccessPages:
         key = self._manager(exchange)
         wishes = _wishes(await exchange.json(MAX_BODY, self._services.settings.body_timeout), set())
         wishes["manage"] = bool(wishes["manage"])
+        if len(await self._services.keys.active(key.subscriber)) >= MAX_KEYS:
+            raise InvalidValue(f"This wallet has {MAX_KEYS} keys that work: revoke one before you make another.")
         await self._issue(exchange, key.subscriber, wishes)
 
     async def retrieve_key(self, exchange: Exchange) -> None:
@@ -105,8 +110,6 @@ class AccessPages:
         return key
 
     async def _issue(self, exchange: Exchange, subscriber: str, wishes: dict[str, Any]) -> None:
-        if len(await self._services.keys.of(subscriber)) >= MAX_KEYS:
-            raise InvalidValue(f"This wallet has {MAX_KEYS} keys already; no more can be made.")
         text, key = await self._services.keys.issue(subscriber, **wishes)
         exchange.facts["key"] = key.id
         shown = {**await self._shown(key), "key": text}

@@ -177,16 +177,26 @@ def _one_of(*allowed: str) -> Rule:
     return lambda face, value: value if value in allowed else allowed[0]
 
 
-def _object(**rules: Rule) -> Rule:
+class _Optional:
+    """A member that is shown where the provider has it; null stays null."""
+
+    __slots__ = ("rule",)
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+
+
+def _object(**rules: Rule | _Optional) -> Rule:
     def show(face: Face, value: Any) -> Json:
-        given = value if isinstance(value, dict) else {}
-        return {name: rule(face, given.get(name)) for name, rule in rules.items()}
+        given, shown = value if isinstance(value, dict) else {}, {}
+        for name, rule in rules.items():
+            if not isinstance(rule, _Optional):
+                shown[name] = rule(face, given.get(name))
+            elif name in given:
+                shown[name] = None if given[name] is None else rule.rule(face, given[name])
+        return shown
 
     return show
-
-
-def _optional(rule: Rule) -> Rule:
-    return lambda face, value: None if value is None else rule(face, value)
 
 
 def _list(rule: Rule) -> Rule:
@@ -254,19 +264,19 @@ def _web_search(face: Face, value: Json) -> Json:
 
 _ITEMS: dict[str, Rule] = {
     "message": _object(
-        id=_id("msg_"), content=_list(_part), role=_one_of("assistant"), status=_status, phase=_optional(_scalar)
+        id=_id("msg_"), content=_list(_part), role=_one_of("assistant"), status=_status, phase=_Optional(_scalar)
     ),
     "reasoning": _object(
-        id=_id("rs_"), summary=_list(_summary), content=_optional(_list(_part)), status=_optional(_status)
+        id=_id("rs_"), summary=_list(_summary), content=_Optional(_list(_part)), status=_Optional(_status)
     ),
     "function_call": _object(id=_id("fc_"), call_id=_id("call_"), name=_text, arguments=_text, status=_status),
     "custom_tool_call": _object(id=_id("ctc_"), call_id=_id("call_"), name=_text, input=_text),
     "web_search_call": _web_search,
-    "file_search_call": _object(id=_id("fs_"), queries=_texts, status=_tool_status, results=_nothing),
+    "file_search_call": _object(id=_id("fs_"), queries=_texts, status=_tool_status, results=_Optional(_nothing)),
     "code_interpreter_call": _object(
-        id=_id("ci_"), code=_optional(_text), container_id=_id("cntr_"), outputs=_nothing, status=_tool_status
+        id=_id("ci_"), code=_Optional(_text), container_id=_id("cntr_"), outputs=_nothing, status=_tool_status
     ),
-    "image_generation_call": _object(id=_id("ig_"), result=_optional(_text), status=_tool_status),
+    "image_generation_call": _object(id=_id("ig_"), result=_Optional(_text), status=_tool_status),
 }
 _item = _by_type(**_ITEMS)
 _items = _list(_item)

@@ -72,7 +72,7 @@ class ProviderCall:
     base_url: str
     path: str
     key: Secret
-    body: bytes
+    body: bytes = field(repr=False)
     caller_params: frozenset[str] = frozenset()
 
 
