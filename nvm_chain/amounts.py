@@ -9,8 +9,8 @@ from nvm_chain.abi import ZERO_ADDRESS
 from nvm_chain.errors import InvalidInput
 from nvm_chain.text import show
 
-_NUMBER = re.compile(r"(\d[\d_,]*)(?:\.(\d+))?")
-_DURATION = re.compile(r"(\d+)\s*([a-z]*)")
+_NUMBER = re.compile(r"([0-9][0-9_]*)(?:\.([0-9]+))?")
+_DURATION = re.compile(r"([0-9]+)\s*([a-z]*)")
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _SECOND_NAMES = {
     "second": "s", "seconds": "s", "sec": "s", "m": "min", "minute": "min", "minutes": "min", "hour": "h", "hours": "h",
@@ -50,7 +50,7 @@ def parse_amount(text: str, currency: Currency) -> int:
         if currency.symbol == "ETH":
             units["ether"] = 18
     number, _, unit = text.strip().partition(" ")
-    if not unit and (split := re.fullmatch(r"([\d_,.]+)([A-Za-z]\S*)", number)):
+    if not unit and (split := re.fullmatch(r"([0-9_,.]+)([A-Za-z]\S*)", number)):
         number, unit = split[1], split[2]
     unit = unit.strip().lower()
     example = f"0.1 {currency.symbol} or 100 {'wei' if currency.is_native else 'base'}"
@@ -67,8 +67,9 @@ def parse_units(number: str, decimals: int) -> int:
     """`number` x 10**decimals, exactly. Raises InvalidInput when a digit would be lost."""
     match = _NUMBER.fullmatch(number)
     if not match:
-        raise InvalidInput(f"{show(number)} is not a decimal number: write digits with a point, like 0.1")
-    whole, fraction = re.sub("[_,]", "", match[1]), (match[2] or "").rstrip("0")
+        # A comma divides thousands for some and decimals for others, so it is not taken for either.
+        raise InvalidInput(f"{show(number)} is not a decimal number: write digits with a point and no commas, like 0.1")
+    whole, fraction = match[1].replace("_", ""), (match[2] or "").rstrip("0")
     if len(fraction) > decimals:
         raise InvalidInput(
             f"{show(number)} has more than {decimals} decimal places: the smallest amount is 1 base unit"
@@ -107,6 +108,6 @@ def parse_share(text: str) -> int:
     text = text.strip().lower()
     if text.endswith("%"):
         return parse_units(text[:-1].strip(), 2)
-    if match := re.fullmatch(r"(\d+)\s*bps?", text):
+    if match := re.fullmatch(r"([0-9]+)\s*bps?", text):
         return int(match[1])
     raise InvalidInput(f"{show(text)} is not a share: write a percentage like 12.5%, or basis points like 1250bp")

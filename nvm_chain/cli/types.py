@@ -40,7 +40,7 @@ def _payee(text: str) -> Payee:
 def _offer(text: str) -> OfferInput:
     plan, _, rule = text.partition("=")
     low, _, high = (rule or "1").partition("-")
-    if not low.isdecimal() or not (high or low).isdecimal():
+    if not (text.isascii() and low.isdecimal() and (high or low).isdecimal()):
         raise InvalidInput(f"{text!r} is not an offer: write PLAN, PLAN=CREDITS or PLAN=MIN-MAX, like 0x…=1-5")
     return OfferInput(PlanId.parse(plan), int(low), int(high or low))
 
