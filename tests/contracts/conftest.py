@@ -14,10 +14,12 @@ import pytest
 @pytest.fixture(scope="session")
 def networks() -> Iterator[Any]:
     import ape
+    from ape.logging import logger
 
     if ape.networks.active_provider is not None:
         yield ape.networks
         return
+    logger.set_level("WARNING")  # or it says "Stopping 'anvil'" after pytest's last line
     with ape.networks.parse_network_choice("ethereum:local:foundry"):
         yield ape.networks
 
