@@ -130,7 +130,7 @@ def test_schema_and_reader_both_miss_a_field(name: str) -> None:
     assert refused(dumps(document)).field == name
 
 
-# --------------------------------------------------------------------------------------------------------- hostile bytes
+# ---------------------------------------------------------------------------------------------------- hostile bytes
 
 
 @pytest.mark.parametrize(
