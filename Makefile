@@ -26,6 +26,7 @@ up: setup ## start the same world and leave it running, for you to play with
 	@python scripts/demo.py --keep
 
 test: setup check ## check, contract tests, then every test that takes seconds
+	@$(PYTHON) scripts/setup.py peers
 	@forge test
 	@pytest
 
