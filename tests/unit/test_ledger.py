@@ -1,0 +1,491 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from node_proxy.ledger import Ledger, open_ledger
+from node_proxy.ledger.base import (
+    MAX_CREDITS,
+    AccountId,
+    Applied,
+    Attempt,
+    BatchConflict,
+    BatchState,
+    BudgetSpent,
+    Checkpoint,
+    Hold,
+    LedgerFailed,
+    LedgerInUse,
+    NotEnoughCredits,
+    ReservationGone,
+    Snapshot,
+)
+
+DID, PLAN, NODE = b"\x01" * 32, b"\x02" * 32, b"\x03" * 20
+ALICE, BOB = AccountId(PLAN, b"\x0a" * 20), AccountId(PLAN, b"\x0b" * 20)
+
+
+def snapshot(who: AccountId, balance: int, block: int = 1) -> Snapshot:
+    return Snapshot(who, block, balance, 0, 0, 0, 1)
+
+
+def checkpoint(block: int, floor: int = 0) -> Checkpoint:
+    return Checkpoint(block, block.to_bytes(32), 0.0, floor)
+
+
+def applied(number: int, block: int, **missing: int) -> Applied:
+    short = {ALICE.subscriber: missing["alice"]} if missing else {}
+    return Applied(DID, PLAN, NODE, number, block, block.to_bytes(32), b"\x07" * 32, short)
+
+
+def attempt(nonce: int = 0, fee: int = 1) -> Attempt:
+    return Attempt(os.urandom(32), nonce, 21_000, fee, 1, b"raw", 5)
+
+
+async def reserve(ledger: Ledger, who: AccountId, credits: int, budget: int | None = None) -> Hold:
+    return await ledger.reserve(who, DID, credits, key_id="key_1", key_budget=budget, request_id="req_1")
+
+
+async def charge(ledger: Ledger, who: AccountId, credits: int) -> str:
+    return (await ledger.capture(await reserve(ledger, who, credits), credits, {"input_tokens": 7})).id
+
+
+@pytest.fixture
+async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
+    async with open_ledger(str(tmp_path / "ledger.db"), serving=True) as ledger:
+        await ledger.advance(checkpoint(1), [snapshot(ALICE, 100), snapshot(BOB, 50)])
+        yield ledger
+        audit = await ledger.audit()
+        assert audit.clean, audit.imbalances
+        assert sum(audit.totals.values()) == 0
+
+
+# ----------------------------------------------------------------------------------------------- reserve and capture
+
+
+async def test_an_account_never_seen_has_nothing_to_spend(ledger: Ledger) -> None:
+    stranger = AccountId(PLAN, b"\xcc" * 20)
+    standing = await ledger.standing(stranger)
+    assert (standing.snapshot, standing.spendable) == (None, 0)
+    with pytest.raises(NotEnoughCredits):
+        await reserve(ledger, stranger, 0)
+
+
+async def test_a_reservation_holds_and_a_capture_charges_only_what_was_used(ledger: Ledger) -> None:
+    hold = await reserve(ledger, ALICE, 60)
+    assert (await ledger.standing(ALICE)).spendable == 40
+    with pytest.raises(NotEnoughCredits, match="41 credits wanted, 40 can be spent"):
+        await reserve(ledger, ALICE, 41)
+    made = await ledger.capture(hold, 25, None, frozenset({"usage_missing"}))
+    assert (made.id, made.credits, made.credits_left) == (hold.id, 25, 75)
+    record = await ledger.charge(hold.id)
+    assert record is not None
+    assert (record.credits, record.usage, record.flags) == (25, None, {"usage_missing"})
+
+
+async def test_a_released_reservation_gives_everything_back_once(ledger: Ledger) -> None:
+    hold = await reserve(ledger, ALICE, 60)
+    await ledger.release(hold)
+    await ledger.release(hold)
+    assert (await ledger.standing(ALICE)).spendable == 100
+    with pytest.raises(ReservationGone):
+        await ledger.capture(hold, 1, None)
+
+
+async def test_a_reservation_is_captured_at_most_once(ledger: Ledger) -> None:
+    hold = await reserve(ledger, ALICE, 10)
+    both = await asyncio.gather(*(ledger.capture(hold, 10, None) for _ in range(2)), return_exceptions=True)
+    assert sorted(type(one).__name__ for one in both) == ["Charge", "ReservationGone"]
+    await ledger.release(hold)
+    assert (await ledger.standing(ALICE)).spendable == 90
+
+
+@pytest.mark.parametrize("credits", [-1, 11])
+async def test_a_capture_outside_of_the_reservation_is_refused(ledger: Ledger, credits: int) -> None:
+    hold = await reserve(ledger, ALICE, 10)
+    with pytest.raises(ValueError, match=f"{credits} credits can't be captured of 10 reserved"):
+        await ledger.capture(hold, credits, None)
+
+
+async def test_500_calls_at_once_on_100_credits_are_100_charges(ledger: Ledger) -> None:
+    async def call() -> bool:
+        try:
+            hold = await reserve(ledger, ALICE, 1)
+        except NotEnoughCredits:
+            return False
+        await asyncio.sleep(0)
+        await ledger.capture(hold, 1, None)
+        return True
+
+    served = await asyncio.gather(*(call() for _ in range(500)))
+    assert sum(served) == 100
+    assert len(await ledger.charges(subscriber=ALICE.subscriber, limit=1_000)) == 100
+    assert (await ledger.standing(ALICE)).spendable == 0
+
+
+async def test_a_capture_whose_caller_hangs_up_is_written_all_the_same(ledger: Ledger) -> None:
+    hold = await reserve(ledger, ALICE, 10)
+    capture = asyncio.create_task(ledger.capture(hold, 10, None))
+    await asyncio.sleep(0)
+    capture.cancel()
+    await ledger.release(hold)
+    await ledger.observe([])  # goes through the same queue
+    assert await ledger.charge(hold.id) is not None
+    standing = await ledger.standing(ALICE)
+    assert (standing.captured, standing.reserved) == (10, 0)
+
+
+async def test_a_budget_bounds_what_one_key_spends_whatever_runs_at_once(ledger: Ledger) -> None:
+    holds = [await reserve(ledger, ALICE, 10, budget=25) for _ in range(2)]
+    with pytest.raises(BudgetSpent, match="10 credits wanted, 5 of 25 are left"):
+        await reserve(ledger, ALICE, 10, budget=25)
+    await ledger.capture(holds[0], 4, None)
+    await ledger.release(holds[1])
+    assert await ledger.key_spent("key_1") == 4
+    await reserve(ledger, ALICE, 21, budget=25)
+
+
+async def test_a_balance_beyond_64_bits_counts_as_the_most_that_a_number_holds(ledger: Ledger) -> None:
+    await ledger.observe([snapshot(ALICE, 2**88 - 1, 2)])
+    assert (await ledger.standing(ALICE)).spendable == MAX_CREDITS
+    await ledger.capture(await reserve(ledger, ALICE, MAX_CREDITS), 5, None)
+    assert (await ledger.standing(ALICE)).spendable == MAX_CREDITS - 5
+
+
+# ------------------------------------------------------------------------------------------------- what survives
+
+
+async def test_charges_and_budgets_survive_a_restart_and_reservations_do_not(tmp_path: Path) -> None:
+    path = tmp_path / "a folder" / "ledger?#%20.db"
+    async with open_ledger(str(path), serving=True) as ledger:
+        await ledger.advance(checkpoint(1), [snapshot(ALICE, 100)])
+        await charge(ledger, ALICE, 30)
+        await reserve(ledger, ALICE, 70)
+    async with open_ledger(str(path), serving=True) as ledger:
+        standing = await ledger.standing(ALICE)
+        assert (standing.captured, standing.reserved, standing.spendable) == (30, 0, 70)
+        assert await ledger.key_spent("key_1") == 30
+        assert await ledger.checkpoint() == checkpoint(1)
+
+
+async def test_one_process_serves_from_a_file_and_others_may_look(tmp_path: Path) -> None:
+    path = str(tmp_path / "ledger.db")
+    async with open_ledger(path, serving=True) as ledger:
+        with pytest.raises(LedgerInUse, match="another process serves calls"):
+            async with open_ledger(path, serving=True):
+                pass
+        await ledger.advance(checkpoint(1), [snapshot(ALICE, 100)])
+        await charge(ledger, ALICE, 30)
+        async with open_ledger(path, serving=False) as other:
+            assert (await other.standing(ALICE)).captured == 30
+            with pytest.raises(LedgerInUse, match="look and settle"):
+                await reserve(other, ALICE, 1)
+
+
+async def test_two_processes_on_one_file_settle_and_capture_at_the_same_time(tmp_path: Path) -> None:
+    path = str(tmp_path / "ledger.db")
+    async with open_ledger(path, serving=True) as ledger, open_ledger(path, serving=False) as other:
+        await ledger.advance(checkpoint(1), [snapshot(ALICE, 10_000)])
+
+        async def capture() -> None:
+            for _ in range(300):
+                await charge(ledger, ALICE, 1)
+
+        async def settle() -> int:
+            number = 0
+            while not captured.done():
+                batch = await other.prepare(DID, PLAN, NODE, number + 1, max_entries=9, now=1)
+                if batch is None:
+                    await asyncio.sleep(0.001)
+                    continue
+                number += 1
+                await other.attempt(batch.id, attempt())
+                await other.advance(checkpoint(number + 1), [], [applied(number, number + 1)])
+                await other.confirm(batch.id)
+            return number
+
+        captured = asyncio.create_task(capture())
+        assert await settle() > 3
+        await captured
+        audit = await other.audit()
+        assert audit.clean
+        assert audit.charges == 300
+
+
+async def test_a_file_that_is_no_ledger_is_refused_with_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    path.write_bytes(b"this is not a database" * 100)
+    with pytest.raises(LedgerFailed, match=r"ledger\.db can't be used: file is not a database"):
+        async with open_ledger(str(path), serving=True):
+            pass
+
+
+async def test_a_folder_that_cannot_be_made_is_refused_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LedgerFailed, match="can't be used"):
+        async with open_ledger(str(tmp_path / "file" / "ledger.db"), serving=True):
+            pass
+
+
+async def test_a_charge_that_cannot_be_written_charges_nothing_and_can_be_tried_again(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    async with open_ledger(str(path), serving=True) as ledger:
+        await ledger.advance(checkpoint(1), [snapshot(ALICE, 100)])
+        hold = await reserve(ledger, ALICE, 10)
+        breaker = sqlite3.connect(path)
+        breaker.execute("CREATE TRIGGER broken BEFORE INSERT ON charges BEGIN SELECT RAISE(ABORT, 'no room'); END")
+        with pytest.raises(LedgerFailed, match="no room"):
+            await ledger.capture(hold, 10, None)
+        standing = await ledger.standing(ALICE)
+        assert (standing.captured, standing.reserved) == (0, 10)
+        breaker.execute("DROP TRIGGER broken")
+        breaker.close()
+        assert (await ledger.capture(hold, 10, None)).credits_left == 90
+        assert (await ledger.audit()).clean
+
+
+async def test_one_charge_that_fails_does_not_take_its_neighbours_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    async with open_ledger(str(path), serving=True) as ledger:
+        await ledger.advance(checkpoint(1), [snapshot(ALICE, 100)])
+        holds = [await reserve(ledger, ALICE, 10) for _ in range(3)]
+        breaker = sqlite3.connect(path)
+        breaker.execute(
+            f"CREATE TRIGGER broken BEFORE INSERT ON charges WHEN new.id = '{holds[1].id}'"
+            " BEGIN SELECT RAISE(ABORT, 'this one'); END"
+        )
+        breaker.close()
+        made = await asyncio.gather(*(ledger.capture(hold, 10, None) for hold in holds), return_exceptions=True)
+        assert [type(one).__name__ for one in made] == ["Charge", "LedgerFailed", "Charge"]
+        assert (await ledger.standing(ALICE)).captured == 20
+
+
+# ----------------------------------------------------------------------------------------------- the chain's word
+
+
+async def test_a_settlement_moves_credits_from_captured_to_taken_without_changing_what_is_left(ledger: Ledger) -> None:
+    await charge(ledger, ALICE, 30)
+    batch = await ledger.prepare(DID, PLAN, NODE, 1, max_entries=10, now=9)
+    assert batch is not None
+    await ledger.attempt(batch.id, attempt())
+    await ledger.advance(checkpoint(5), [snapshot(ALICE, 70, 5)], [applied(1, 4)])
+    standing = await ledger.standing(ALICE)
+    assert (standing.captured, standing.spendable) == (0, 70)
+    assert (await ledger.confirm(batch.id)).state is BatchState.CONFIRMED
+
+
+async def test_a_balance_read_before_the_settlement_still_counts_the_charges_in_it(ledger: Ledger) -> None:
+    await charge(ledger, ALICE, 30)
+    batch = await ledger.prepare(DID, PLAN, NODE, 1, max_entries=10, now=9)
+    assert batch is not None
+    await ledger.attempt(batch.id, attempt())
+    await ledger.advance(checkpoint(5), [], [applied(1, 4)])
+    assert (await ledger.standing(ALICE)).spendable == 70  # 100 at block 1, less 30
+    await ledger.observe([snapshot(ALICE, 100, 3)])
+    assert (await ledger.standing(ALICE)).spendable == 70
+    await ledger.observe([snapshot(ALICE, 70, 5)])
+    assert (await ledger.standing(ALICE)).spendable == 70
+
+
+async def test_a_balance_read_after_a_settlement_not_yet_heard_of_errs_on_the_safe_side(ledger: Ledger) -> None:
+    await charge(ledger, ALICE, 30)
+    batch = await ledger.prepare(DID, PLAN, NODE, 1, max_entries=10, now=9)
+    assert batch is not None
+    await ledger.attempt(batch.id, attempt())
+    await ledger.observe([snapshot(ALICE, 70, 5)])
+    assert (await ledger.standing(ALICE)).spendable == 40
+    await ledger.advance(checkpoint(5), [], [applied(1, 4)])
+    assert (await ledger.standing(ALICE)).spendable == 70
+
+
+async def test_an_older_word_of_the_chain_changes_nothing(ledger: Ledger) -> None:
+    await ledger.observe([snapshot(ALICE, 70, 5)])
+    await ledger.observe([snapshot(ALICE, 100, 4)])
+    assert (await ledger.standing(ALICE)).spendable == 70
+
+
+async def test_a_reorganisation_brings_the_charges_of_an_undone_settlement_back(ledger: Ledger) -> None:
+    await charge(ledger, ALICE, 30)
+    batch = await ledger.prepare(DID, PLAN, NODE, 1, max_entries=10, now=9)
+    assert batch is not None
+    await ledger.attempt(batch.id, attempt())
+    await ledger.advance(checkpoint(5), [snapshot(ALICE, 65, 5)], [applied(1, 4, alice=5)])
+    assert (await ledger.audit()).totals["missing"] == 5
+    await ledger.rewind(3, b"\x33" * 32)
+    assert (await ledger.batch(batch.id)).state is BatchState.SENT
+    standing = await ledger.standing(ALICE)
+    assert standing.snapshot is None
+    assert (await ledger.standing(BOB)).spendable == 50
+    await ledger.observe([snapshot(ALICE, 100, 3)])
+    assert (await ledger.standing(ALICE)).spendable == 70
+    assert await ledger.checkpoint() == Checkpoint(3, b"\x33" * 32, 0.0, 0)
+    await ledger.advance(checkpoint(6), [snapshot(ALICE, 70, 6)], [applied(1, 6)])
+    assert (await ledger.standing(ALICE)).spendable == 70
+
+
+async def test_after_a_gap_in_the_logs_every_account_is_read_again(ledger: Ledger) -> None:
+    await ledger.advance(checkpoint(900, floor=900), [])
+    assert (await ledger.standing(ALICE)).snapshot is None
+    await ledger.observe([snapshot(ALICE, 60, 900)])
+    assert (await ledger.standing(ALICE)).spendable == 60
+
+
+# ---------------------------------------------------------------------------------------------------- batches
+
+
+async def test_a_charge_belongs_to_at_most_one_batch(ledger: Ledger) -> None:
+    for who in (ALICE, ALICE, BOB):
+        await charge(ledger, who, 2)
+    first = await ledger.prepare(DID, PLAN, NODE, 1, max_entries=1, now=9)
+    assert first is not None
+    assert [(entry.subscriber, entry.calls, entry.credits) for entry in first.entries] == [(ALICE.subscriber, 2, 4)]
+    with pytest.raises(BatchConflict, match="batch 1 .* is prepared"):
+        await ledger.prepare(DID, PLAN, NODE, 2, max_entries=9, now=9)
+    await ledger.attempt(first.id, attempt())
+    await ledger.advance(checkpoint(5), [], [applied(1, 4)])
+    with pytest.raises(BatchConflict, match="the last one is 1"):
+        await ledger.prepare(DID, PLAN, NODE, 1, max_entries=9, now=9)
+    second = await ledger.prepare(DID, PLAN, NODE, 2, max_entries=9, now=9)
+    assert second is not None
+    assert second.calls == 1
+    await ledger.attempt(second.id, attempt())
+    await ledger.advance(checkpoint(6), [], [applied(2, 6)])
+    assert await ledger.prepare(DID, PLAN, NODE, 3, max_entries=9, now=9) is None
+
+
+async def test_shrinking_and_parking_leave_every_charge_in_exactly_one_place(ledger: Ledger) -> None:
+    await ledger.observe([snapshot(AccountId(PLAN, bytes([n]) * 20), 10) for n in range(20, 26)])
+    for n in range(20, 26):
+        await charge(ledger, AccountId(PLAN, bytes([n]) * 20), n - 15)
+    batch = await ledger.prepare(DID, PLAN, NODE, 1, max_entries=10, now=9)
+    assert batch is not None
+    await ledger.attempt(batch.id, attempt())
+    smaller = await ledger.shrink(batch.id, [entry.subscriber for entry in batch.entries[:4]])
+    assert (smaller.state, smaller.calls, smaller.attempts) == (BatchState.PREPARED, 4, ())
+    left = await ledger.park(batch.id, [smaller.entries[1].subscriber], "why not", now=9)
+    assert left is not None
+    assert left.calls == 3
+    audit = await ledger.audit()
+    assert audit.clean
+    assert audit.totals["parked"] == 6
+    (waiting,) = await ledger.backlog(expiring_before=0)
+    assert waiting.calls == 2
+    (parked,) = await ledger.batches(BatchState.PARKED)
+    assert parked.reason == "why not"
+    await ledger.unpark(parked.id)
+    (waiting,) = await ledger.backlog(expiring_before=0)
+    assert (waiting.calls, waiting.credits) == (3, 9 + 10 + 6)
+
+
+async def test_a_batch_that_was_mined_can_be_neither_changed_nor_sent_again(ledger: Ledger) -> None:
+    await charge(ledger, ALICE, 2)
+    batch = await ledger.prepare(DID, PLAN, NODE, 1, max_entries=1, now=9)
+    assert batch is not None
+    await ledger.attempt(batch.id, attempt())
+    await ledger.advance(checkpoint(5), [], [applied(1, 4)])
+    who = [ALICE.subscriber]
+    for step in (
+        ledger.shrink(batch.id, who),
+        ledger.park(batch.id, who, "", now=9),
+        ledger.attempt(batch.id, attempt()),
+        ledger.set_root(batch.id, bytes(32)),
+        ledger.unpark(batch.id),
+    ):
+        with pytest.raises(BatchConflict, match="is mined"):
+            await step
+
+
+async def test_a_settlement_of_another_node_or_number_is_not_ours(ledger: Ledger) -> None:
+    await charge(ledger, ALICE, 2)
+    batch = await ledger.prepare(DID, PLAN, NODE, 1, max_entries=1, now=9)
+    assert batch is not None
+    await ledger.attempt(batch.id, attempt())
+    foreign = Applied(DID, PLAN, b"\x09" * 20, 1, 4, bytes(32), bytes(32), {})
+    await ledger.advance(checkpoint(5), [], [foreign, applied(2, 4)])
+    assert (await ledger.batch(batch.id)).state is BatchState.SENT
+
+
+async def test_accounts_with_an_announced_refund_or_an_early_expiry_make_a_backlog_urgent(ledger: Ledger) -> None:
+    await charge(ledger, ALICE, 1)
+    assert [one.urgent for one in await ledger.backlog(expiring_before=1_000)] == [False]
+    await ledger.observe([Snapshot(ALICE, 2, 100, 0, 999, 0, 1)])
+    assert [one.urgent for one in await ledger.backlog(expiring_before=1_000)] == [True]
+    assert [one.urgent for one in await ledger.backlog(expiring_before=999)] == [False]
+    await ledger.observe([Snapshot(ALICE, 3, 100, 0, 0, 55, 1)])
+    assert [one.urgent for one in await ledger.backlog(expiring_before=0)] == [True]
+
+
+async def test_one_process_leads(ledger: Ledger, tmp_path: Path) -> None:
+    async with open_ledger(str(tmp_path / "ledger.db"), serving=False) as other:
+        async with ledger.leader() as first, other.leader() as second:
+            assert (first, second) == (True, False)
+        async with other.leader() as second:
+            assert second
+
+
+# ---------------------------------------------------------------------------------------------------- people
+
+
+async def test_charges_are_listed_page_by_page_whether_settled_or_not(ledger: Ledger) -> None:
+    first = [await charge(ledger, ALICE, n) for n in (1, 2)]
+    await ledger.prepare(DID, PLAN, NODE, 1, max_entries=1, now=9)
+    ids = first + [await charge(ledger, ALICE, n) for n in (3, 4)]
+    await charge(ledger, BOB, 5)
+    page = await ledger.charges(subscriber=ALICE.subscriber, limit=3)
+    assert [one.id for one in page] == ids[:3]
+    assert [one.batch is None for one in page] == [False, False, True]
+    rest = await ledger.charges(subscriber=ALICE.subscriber, after=page[-1].id)
+    assert [one.id for one in rest] == ids[3:]
+    assert await ledger.charge("chg_unknown") is None
+
+
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [
+        ("UPDATE charges SET credits = credits + 1", "credits charged to account"),
+        ("UPDATE accounts SET captured = 0", "that the chain's word doesn't contain"),
+        ("UPDATE accounts SET charged = charged + 1", "sum of all books"),
+        ("UPDATE claims SET unsettled = unsettled + 1", "unsettled credits of claim"),
+        ("UPDATE key_spending SET spent = 0", "credits charged through API key key_1"),
+        ("UPDATE entries SET calls = calls + 1", "calls of batch entry"),
+        ("DELETE FROM charges WHERE batch IS NOT NULL", "credits of batch entry"),
+    ],
+)
+async def test_the_audit_finds_every_kind_of_damage(tmp_path: Path, damage: str, what: str) -> None:
+    path = tmp_path / "ledger.db"
+    async with open_ledger(str(path), serving=True) as ledger:
+        await ledger.advance(checkpoint(1), [snapshot(ALICE, 100)])
+        await charge(ledger, ALICE, 3)
+        await ledger.prepare(DID, PLAN, NODE, 1, max_entries=1, now=9)
+        await charge(ledger, ALICE, 4)
+        assert (await ledger.audit()).clean
+        with sqlite3.connect(path) as db:
+            db.execute(damage)
+        db.close()
+        audit = await ledger.audit()
+        assert not audit.clean
+        assert any(what in wrong.what for wrong in audit.imbalances), audit.imbalances
+
+
+async def test_the_postings_of_a_ledger_add_up_to_zero_and_to_its_books(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    async with open_ledger(str(path), serving=True) as ledger:
+        await ledger.advance(checkpoint(1), [snapshot(ALICE, 100), snapshot(BOB, 100)])
+        await charge(ledger, ALICE, 30)
+        batch = await ledger.prepare(DID, PLAN, NODE, 1, max_entries=10, now=9)
+        assert batch is not None
+        await ledger.attempt(batch.id, attempt())
+        await ledger.advance(checkpoint(5), [], [applied(1, 4, alice=5)])
+        await charge(ledger, BOB, 7)
+        totals = (await ledger.audit()).totals
+    db = sqlite3.connect(path)
+    assert db.execute("SELECT SUM(credits) FROM postings").fetchone() == (0,)
+    for book in ("unsettled", "settled", "missing"):
+        (total,) = db.execute("SELECT SUM(credits) FROM postings WHERE book LIKE ?", (f"{book} %",)).fetchone()
+        assert total == totals[book]
+    db.close()
