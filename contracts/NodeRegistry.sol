@@ -40,7 +40,7 @@ contract NodeRegistry is INodeRegistry {
         _setEndpoint(record, endpoint);
         emit NodeRegistered(msg.sender, endpoint);
         // A node that comes back may keep its key; if it doesn't, the one before is gone.
-        if (!_isKey(record.key, key)) _setKey(record, key, 0);
+        if (record.version == 0 || !_isKey(record.key, key)) _setKey(record, key, 0);
     }
 
     /// @inheritdoc INodeRegistry

@@ -294,12 +294,6 @@ contract PlansTest is World {
         plans.acceptPlan(UNKNOWN);
     }
 
-    function test_acceptPlan_neverForTheZeroAddress() public {
-        refuse(abi.encodeWithSelector(IPlanRegistry.NotPendingOwner.selector, planId, address(0)));
-        vm.prank(address(0));
-        plans.acceptPlan(planId);
-    }
-
     function test_offerPlan_toZeroWithdrawsTheOffer() public {
         vm.startPrank(builder);
         plans.offerPlan(planId, alice);

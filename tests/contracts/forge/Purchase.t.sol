@@ -76,14 +76,29 @@ contract PurchaseTest is World {
         terms.price = type(uint96).max;
         terms.creditsPerUnit = 1;
         bytes32 dear = createPlan(terms);
-        uint256 due = uint256(type(uint96).max) * type(uint32).max;
-        vm.deal(alice, due);
+        uint256 due = uint256(type(uint96).max) * type(uint16).max;
+        vm.deal(alice, 2 * due);
         refuse(abi.encodeWithSelector(IPlanRegistry.WrongPayment.selector, due - 1, due));
         vm.prank(alice);
-        plans.purchase{value: due - 1}(dear, alice, type(uint32).max, NO_BOUND);
+        plans.purchase{value: due - 1}(dear, alice, type(uint16).max, NO_BOUND);
         vm.prank(alice);
-        plans.purchase{value: due}(dear, alice, type(uint32).max, due);
+        plans.purchase{value: due}(dear, alice, type(uint16).max, due);
         eq(plans.earnings(dear, builder), due, "all of it is earned");
+    }
+
+    function test_purchase_refusesMoreRevenueThanAPlanCounts() public {
+        IPlanRegistry.Terms memory terms = creditTerms();
+        terms.price = type(uint96).max;
+        terms.creditsPerUnit = 1;
+        bytes32 dear = createPlan(terms);
+        uint256 most = uint256(type(uint112).max) / type(uint96).max;
+        vm.deal(alice, (most + 1) * uint256(type(uint96).max));
+        vm.prank(alice);
+        plans.purchase{value: most * uint256(type(uint96).max)}(dear, alice, uint32(most), NO_BOUND);
+        refuse(abi.encodeWithSelector(IPlanRegistry.LimitOverflow.selector));
+        vm.prank(alice);
+        plans.purchase{value: uint256(type(uint96).max)}(dear, alice, 1, NO_BOUND);
+        eq(plans.withdraw(dear, builder), most * uint256(type(uint96).max), "what is there can be had");
     }
 
     function test_purchase_freePlanCostsNothing() public {
@@ -225,9 +240,9 @@ contract PurchaseTest is World {
         vm.warp(START + 30 days);
         vm.deal(alice, 1 ether);
         vm.expectEmit(address(plans));
-        emit IERC1155.TransferSingle(alice, alice, address(0), uint256(expiring), 100);
-        vm.expectEmit(address(plans));
         emit IPlanRegistry.CreditsExpired(expiring, alice, 100);
+        vm.expectEmit(address(plans));
+        emit IERC1155.TransferSingle(alice, alice, address(0), uint256(expiring), 100);
         vm.prank(alice);
         plans.purchase{value: 1 ether}(expiring, alice, 1, NO_BOUND);
         eq(balanceOf(expiring, alice), 100, "only the new ones");

@@ -62,9 +62,9 @@ contract SettleTest is World {
     function test_settle_clampsAndReportsInsteadOfFailingTheBatch() public {
         settle(1, entries(entry(alice, 20, 99)));
         vm.expectEmit(address(plans));
-        emit IERC1155.TransferSingle(node, alice, address(0), uint256(planId), 1);
-        vm.expectEmit(address(plans));
         emit IPlanRegistry.Shortfall(planId, alice, node, 2, 4);
+        vm.expectEmit(address(plans));
+        emit IERC1155.TransferSingle(node, alice, address(0), uint256(planId), 1);
         vm.expectEmit(address(plans));
         emit IPlanRegistry.Settled(did, planId, node, 2, 2, 10, 6, 0);
         settle(2, entries(entry(alice, 1, 5), entry(bob, 1, 5)));

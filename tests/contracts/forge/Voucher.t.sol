@@ -103,10 +103,9 @@ contract VoucherTest is World {
     function test_settleWithVouchers_refusesAnotherNumberOfVouchers() public {
         refuse(abi.encodeWithSelector(IPlanRegistry.VouchersRequired.selector, planId, 0, 1));
         settle(1, entries(entry(alice, 1, 10)), new IPlanRegistry.Voucher[](0));
+        IPlanRegistry.Voucher[] memory one = vouchers(voucher(planId, keyOf("alice"), alice, 9));
         refuse(abi.encodeWithSelector(IPlanRegistry.VouchersRequired.selector, planId, 1, 2));
-        settle(
-            1, entries(entry(alice, 1, 1), entry(bob, 1, 1)), vouchers(voucher(planId, keyOf("alice"), alice, 9))
-        );
+        settle(1, entries(entry(alice, 1, 1), entry(bob, 1, 1)), one);
     }
 
     function test_settleWithVouchers_obeysEverythingElse() public {
