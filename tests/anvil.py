@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import re
 import shutil
+import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.processes import child
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAIN_ID = 31337
@@ -25,7 +26,7 @@ KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class Anvil:
-    """A running anvil. pid: of the process that `anvil` started."""
+    """A running anvil."""
 
     url: str
     pid: int
@@ -33,27 +34,12 @@ class Anvil:
 
 @asynccontextmanager
 async def anvil(*options: str) -> AsyncIterator[Anvil]:
-    """Starts anvil with one block per transaction; ends it on leaving, whatever happened inside."""
-    process = await asyncio.create_subprocess_exec(
-        str(binary("anvil")), "--port", "0", "--chain-id", str(CHAIN_ID), *options,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, stdin=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    assert process.stdout is not None
-    drain: asyncio.Task[bytes] | None = None
-    try:
-        url = await asyncio.wait_for(_address(process.stdout), 30)
-        drain = asyncio.create_task(process.stdout.read())
-        yield Anvil(url, process.pid)
-    finally:
-        with suppress(ProcessLookupError):
-            process.terminate()
-        try:
-            await asyncio.wait_for(process.wait(), 5)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-        if drain is not None:
-            await drain
+    """Starts anvil, by default with one block per transaction; ends it on leaving, whatever happened inside."""
+    command = (str(binary("anvil")), "--port", "0", "--chain-id", str(CHAIN_ID), *options)
+    with tempfile.TemporaryDirectory(prefix="nvm-anvil-") as folder:
+        log = Path(folder) / "anvil.log"
+        async with child("anvil", *command, ready=r"Listening on (127\.0\.0\.1:\d+)", log=log) as process:
+            yield Anvil(f"http://{process.found[1]}", process.pid)
 
 
 def binary(name: str) -> Path:
@@ -64,12 +50,3 @@ def binary(name: str) -> Path:
         if os.access(path, os.X_OK):
             return path
     raise FileNotFoundError(f"no {name}: run `make setup`")
-
-
-async def _address(output: asyncio.StreamReader) -> str:
-    seen = b""
-    while line := await output.readline():
-        seen += line
-        if match := re.search(rb"Listening on (127\.0\.0\.1:\d+)", line):
-            return f"http://{match[1].decode()}"
-    raise RuntimeError(f"anvil ended before it listened: {seen.decode(errors='replace')}")

@@ -1,4 +1,4 @@
-"""The chain's endpoint: whatever answers, or does not, ends in an error that says what to do. Real HTTP, real sockets."""
+"""The endpoint of a chain: whatever answers, or does not, ends in an error that says what to do. All on real HTTP."""
 
 from __future__ import annotations
 
