@@ -25,15 +25,11 @@ demo: setup ## show the main job end to end: plan, assistant, purchase, metered 
 up: setup ## start the same world and leave it running, for you to play with
 	@python scripts/demo.py --keep
 
-test: setup check ## check, contract tests, then every test that takes seconds
-	@$(PYTHON) scripts/setup.py peers
-	@forge test
-	@pytest
+test: setup ## check, contract tests, and every test that takes seconds
+	@scripts/test
 
-test-long: setup check ## everything: long fuzzing, mutants, symbolic proofs, soak and browser tests
-	@$(PYTHON) scripts/setup.py peers
-	@FOUNDRY_PROFILE=long forge test
-	@pytest -m "long or not long"
+test-long: setup ## the same with long fuzzing and the tests that take minutes
+	@scripts/test long
 
 check: setup ## formatter, linters and types, on Python and Solidity
 	@scripts/check
