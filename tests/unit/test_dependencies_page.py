@@ -67,7 +67,8 @@ def test_what_the_packages_import_is_what_they_declare() -> None:
                 elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                     imported.add(node.module.split(".")[0])
     modules = imported - set(sys.stdlib_module_names) - {"nvm_chain", "node_proxy"}
-    assert {canonicalize_name(distributions[module][0]) for module in modules} == names(RUNTIME) - LOADED_BY_NAME
+    found = {canonicalize_name(distributions[module][0]) for module in modules}
+    assert found | LOADED_BY_NAME == names(RUNTIME)
 
 
 @pytest.mark.parametrize(("lock", "requirements"), [("runtime", RUNTIME), ("dev", RUNTIME + DEV)])
