@@ -48,7 +48,7 @@ from node_proxy.ledger.base import (
     Standing,
 )
 from node_proxy.ledger.ids import new_id
-from node_proxy.ledger.migrate import migrate
+from node_proxy.ledger.migrate import current, migrate
 
 T = TypeVar("T")
 
@@ -547,12 +547,20 @@ def _open(path: Path, serving: bool, resources: ExitStack) -> SqliteLedger:
         db = _connect(path)
         try:
             db.execute("PRAGMA journal_mode = WAL")
+            done = _migrations(db)
         finally:
             db.close()
-        migrate(f"sqlite:///{quote(str(path.resolve()))}", "sqlite")
+        if not current(done, "sqlite"):
+            migrate(f"sqlite:///{quote(str(path.resolve()))}", "sqlite")
     writer, reader = _connect(path), _connect(path)
     writer.execute("PRAGMA busy_timeout = 0")
     return SqliteLedger(path, writer, reader, serving)
+
+
+def _migrations(db: sqlite3.Connection) -> set[str]:
+    if db.execute("SELECT 1 FROM sqlite_master WHERE name = '_yoyo_migration'").fetchone() is None:
+        return set()
+    return {name for (name,) in db.execute("SELECT migration_id FROM _yoyo_migration")}
 
 
 @contextmanager

@@ -27,11 +27,11 @@ async def test_a_killed_process_loses_no_charge_and_leaves_no_reservation(tmp_pa
     for seed in range(kills):
         process, connection = victims.start(victims.charge_for_ever, url, accounts, DID)
         assert await asyncio.to_thread(connection.recv) == "ready"
-        until = asyncio.get_running_loop().time() + random.Random(seed).uniform(0.005, 0.15)
-        told = []
-        while asyncio.get_running_loop().time() < until:
-            told += victims.received(connection, 100)
-            await asyncio.sleep(0.002)
+        told: list[tuple[str, int]] = []
+        enough = random.Random(seed).randint(1, 300)
+        while len(told) < enough:
+            told += victims.received(connection, 50)
+            await asyncio.sleep(0.001)
         assert victims.kill(process) == -9
         acknowledged |= dict(told + victims.received(connection))
     async with open_ledger(url, serving=True) as ledger:
@@ -44,7 +44,6 @@ async def test_a_killed_process_loses_no_charge_and_leaves_no_reservation(tmp_pa
             after = page[-1].id
         lost = {one: credits for one, credits in acknowledged.items() if kept.get(one) != credits}
         assert lost == {}
-        assert len(acknowledged) > 20 * kills
         # At most the calls in flight at each kill were written without being acknowledged.
         assert len(kept) - len(acknowledged) <= 30 * kills
         for who in accounts:

@@ -85,7 +85,8 @@ async def test_a_reservation_holds_and_a_capture_charges_only_what_was_used(ledg
     assert (made.id, made.credits, made.credits_left) == (hold.id, 25, 75)
     record = await ledger.charge(hold.id)
     assert record is not None
-    assert (record.credits, record.usage, record.flags) == (25, None, {"usage_missing"})
+    assert (record.credits, record.usage) == (25, None)
+    assert record.flags == {"usage_missing"}
 
 
 async def test_a_released_reservation_gives_everything_back_once(ledger: Ledger) -> None:
@@ -344,7 +345,7 @@ async def test_a_charge_belongs_to_at_most_one_batch(ledger: Ledger) -> None:
     first = await ledger.prepare(DID, PLAN, NODE, 1, max_entries=1, now=9)
     assert first is not None
     assert [(entry.subscriber, entry.calls, entry.credits) for entry in first.entries] == [(ALICE.subscriber, 2, 4)]
-    with pytest.raises(BatchConflict, match="batch 1 .* is prepared"):
+    with pytest.raises(BatchConflict, match=r"batch 1 .* is prepared"):
         await ledger.prepare(DID, PLAN, NODE, 2, max_entries=9, now=9)
     await ledger.attempt(first.id, attempt())
     await ledger.advance(checkpoint(5), [], [applied(1, 4)])
