@@ -188,29 +188,33 @@ def _check_key(key: object) -> None:
     """What a key can't be, whoever issued it. The key is never echoed."""
     if not isinstance(key, Secret):
         raise DefinitionInvalid("api_key", f"must be a Secret, not {type(key).__name__}")
+    if problem := _key_problem(key):
+        raise DefinitionInvalid("api_key", problem)
+
+
+def _key_problem(key: Secret) -> str | None:
+    """A function of its own, so that no frame of the error's traceback has the key in a local."""
     try:
         text = key.reveal()
     except ValueError:
         text = "\ufffd"
-    problem = None
     if not text:
-        problem = "is empty; a server that asks for no key takes any word"
-    elif text != text.strip():
-        problem = "has white space or a newline at an end: copy it again without"
-    elif text[0] in "\"'`“‘«" or text[-1] in "\"'`”’»":
-        problem = "has quotes around it: leave them out"
-    elif text.lower().startswith(("bearer ", "authorization:", "basic ")):
-        problem = "is a whole header: give the key alone, without Bearer"
-    elif re.match(r"[A-Z_]+=", text):
-        problem = "is an assignment (NAME=key): give what stands after ="
-    elif text.startswith(("$", "<", "{")):
-        problem = "is a placeholder, not a key"
-    elif not re.fullmatch(r"[!-~]+", text):
-        problem = "has spaces or characters outside of printable ASCII: copy it again"
-    elif len(text) > 4096:
-        problem = f"has {len(text)} characters, at most 4096"
-    if problem:
-        raise DefinitionInvalid("api_key", problem)
+        return "is empty; a server that asks for no key takes any word"
+    if text != text.strip():
+        return "has white space or a newline at an end: copy it again without"
+    if text[0] in "\"'`“‘«" or text[-1] in "\"'`”’»":
+        return "has quotes around it: leave them out"
+    if text.lower().startswith(("bearer ", "authorization:", "basic ")):
+        return "is a whole header: give the key alone, without Bearer"
+    if re.match(r"[A-Z][A-Z0-9_]*(KEY|TOKEN)=", text):
+        return "is an assignment (NAME=key): give what stands after ="
+    if text[0] in "$<{":
+        return "is a placeholder, not a key"
+    if not re.fullmatch(r"[!-~]+", text):
+        return "has spaces or characters outside of printable ASCII: copy it again"
+    if len(text) > 4096:
+        return f"has {len(text)} characters, at most 4096"
+    return None
 
 
 def _tools(tools: object) -> tuple[JsonObject, ...]:

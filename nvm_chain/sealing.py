@@ -120,8 +120,9 @@ def seal(definition: Definition, binding: Binding, public_key: PublicKey, *, now
     current = int(time.time()) if now is None else now
     if binding.expires and binding.expires <= current:
         raise InvalidInput(f"expires {binding.expires} has passed (now {current}): give a later time or 0")
-    plaintext = _pad(dumps(_binding_json(binding) | {"definition": definition.reveal_json()}))
-    encrypted: bytes = ecies.encrypt(public_key.to_bytes(), plaintext, _CONFIG)
+    plaintext = Secret(dumps(_binding_json(binding) | {"definition": definition.reveal_json()}))
+    size = _bucket(len(plaintext.reveal_bytes()))
+    encrypted: bytes = ecies.encrypt(public_key.to_bytes(), plaintext.reveal_bytes().ljust(size), _CONFIG)
     return base64.b64encode(encrypted).decode()
 
 
@@ -134,9 +135,9 @@ def open_sealed(ciphertext: str, private_key: Secret, expected: Binding, *, now:
     """Decrypts, then checks every bound field against `expected` (expires: only if that names one) and the expiry.
 
     now: unix seconds, the clock unless given. Raises SealBroken, which names the field that differs, or SealExpired.
-    No message and no chained exception carries anything of the definition.
+    No message, no chained exception and no local of a frame in its traceback shows the definition or the key.
     """
-    data = _strict_json(_decrypt(_decode(ciphertext), private_key_bytes(private_key)))
+    data = _read_plaintext(_decrypt(_decode(ciphertext), private_key))
     binding = _read_binding(data)
     for name in ("chain_id", "registry", "did", "owner", "node", "key_version"):
         _compare(name, getattr(binding, name), getattr(expected, name))
@@ -148,15 +149,15 @@ def open_sealed(ciphertext: str, private_key: Secret, expected: Binding, *, now:
             f"the secret of {binding.did} expired at {binding.expires} (now {current}): its builder has to re-seal it",
             "expires",
         )
-    return Opened(_read_definition(data["definition"]), binding)
+    return Opened(_read_definition(data), binding)
 
 
-def _pad(plaintext: bytes) -> bytes:
+def _bucket(length: int) -> int:
     for size in BUCKETS:
-        if len(plaintext) <= size:
-            return plaintext.ljust(size)
+        if length <= size:
+            return size
     raise InvalidInput(
-        f"the definition has {len(plaintext)} bytes with its binding, at most {BUCKETS[-1]} can be sealed: "
+        f"the definition has {length} bytes with its binding, at most {BUCKETS[-1]} can be sealed: "
         "shorten the instructions or the tools"
     )
 
@@ -182,23 +183,32 @@ def _decode(ciphertext: object) -> bytes:
     return data
 
 
-def _decrypt(data: bytes, key: bytes) -> bytes:
+class _Plaintext:
+    """The decrypted fields. Not a dict: what prints the locals of a failed call must not find them."""
+
+    __slots__ = ("fields",)
+
+    def __init__(self, fields: JsonObject) -> None:
+        self.fields = fields
+
+
+def _decrypt(data: bytes, key: Secret) -> Secret:
     try:
-        plaintext: bytes = ecies.decrypt(key, data, _CONFIG)
-        return plaintext
+        return Secret(ecies.decrypt(private_key_bytes(key), data, _CONFIG))
+    except InvalidInput:
+        raise
     except ValueError:
         pass
     raise SealBroken("the ciphertext does not open: it was sealed to another key, or it is damaged")
 
 
-def _strict_json(plaintext: bytes) -> JsonObject:
-    if len(plaintext) not in BUCKETS:
-        raise SealBroken("the plaintext is not padded to a bucket")
-    kind = "not a JSON object"
+def _read_plaintext(plaintext: Secret) -> _Plaintext:
     try:
-        data = loads(plaintext, max_bytes=BUCKETS[-1], max_depth=64, floats=True)
-        if isinstance(data, dict):
-            return data
+        fields = loads(plaintext.reveal_bytes(), max_bytes=BUCKETS[-1], max_depth=64, floats=True)
+        if isinstance(fields, dict):
+            return _Plaintext(fields)
+        kind = "not a JSON object"
+        del fields
     except NotStrict as error:
         kind = error.kind  # the message would quote the plaintext
     raise SealBroken(f"the plaintext is not strict JSON: {kind}")
@@ -229,29 +239,30 @@ def _binding_json(binding: Binding) -> JsonObject:
     }
 
 
-def _read_binding(data: JsonObject) -> Binding:
-    if type(data.get("v")) is not int or data["v"] != VERSION:
-        raise SealBroken(f"the plaintext's version is not {VERSION}, the only one that is accepted", "v")
-    for name in _FIELDS:
-        if name not in data:
-            raise SealBroken(f"the plaintext lacks {name}", name)
-    if len(data) != len(_FIELDS):
-        raise SealBroken("the plaintext has fields besides those of version 1")
+def _read_binding(plaintext: _Plaintext) -> Binding:
+    problem, name = "", None
+    if type(plaintext.fields.get("v")) is not int or plaintext.fields["v"] != VERSION:
+        problem, name = f"version is not {VERSION}, the only one that is accepted", "v"
+    elif missing := [field for field in _FIELDS if field not in plaintext.fields]:
+        problem, name = f"{missing[0]} is missing", missing[0]
+    elif len(plaintext.fields) != len(_FIELDS):
+        problem = "fields are more than those of version 1"
+    if problem:
+        raise SealBroken(f"the plaintext's {problem}", name)
     values: dict[str, Any] = {}
     for name, read in _READ.items():
         try:
-            values[name] = read(data[name])
+            values[name] = read(plaintext.fields[name])
+            continue
         except InvalidInput:
-            values[name] = None
-    for name, value in values.items():
-        if value is None:
-            raise SealBroken(f"the plaintext's {name} has the wrong form", name)
+            pass  # raised below: the message would quote the value
+        raise SealBroken(f"the plaintext's {name} has the wrong form", name)
     return Binding(**values)
 
 
-def _read_definition(data: object) -> Definition:
+def _read_definition(plaintext: _Plaintext) -> Definition:
     try:
-        return Definition.from_json(data)
+        return Definition.from_json(plaintext.fields["definition"])
     except DefinitionInvalid as error:
         field = error.field  # a known path; the message may quote the definition
     raise SealBroken(f"the definition inside is not valid at {field}: its builder has to seal it again", "definition")
