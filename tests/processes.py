@@ -54,6 +54,7 @@ async def child(
     log: Path,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    seconds: float = START_SECONDS,
 ) -> AsyncIterator[Child]:
     """Starts a process in a session of its own and waits for a line that matches `ready`; ends it with the block.
 
@@ -75,9 +76,9 @@ async def child(
     reader = asyncio.create_task(_read(process.stdout, re.compile(ready), found, log))
     try:
         try:
-            match = await asyncio.wait_for(asyncio.shield(found), START_SECONDS)
+            match = await asyncio.wait_for(asyncio.shield(found), seconds)
         except (TimeoutError, EOFError) as error:
-            why = f"was not ready in {START_SECONDS:g} s" if isinstance(error, TimeoutError) else "ended at once"
+            why = f"was not ready in {seconds:g} s" if isinstance(error, TimeoutError) else "ended at once"
             raise ProcessFailed(f"{name} {why}. It printed:\n{_tail(log)}") from None
         yield Child(name, process, match, log)
     finally:

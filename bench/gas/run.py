@@ -320,7 +320,9 @@ def main() -> None:
         if name in known and value != known[name]:
             note += f"  ({value - known[name]:+,} against the snapshot)"
             if not update and value > known[name] * 1.001:
-                bad.append(f"{name} is {value:,}, the snapshot says {known[name]:,}: `bench/gas/run.py --update` if meant")
+                bad.append(
+                    f"{name} is {value:,}, the snapshot says {known[name]:,}: `bench/gas/run.py --update` if meant"
+                )
         print(f"{name:26} {value:>10,}  {note}")
     if update:
         SNAPSHOT.write_text(text)

@@ -51,6 +51,7 @@ class Connection(asyncio.Protocol):
         """Sends the next request; `due` is when it should have gone out, monotonic nanoseconds."""
         assert self.transport is not None
         self.due, self.busy = due, True
+        self.load.all_requests += 1
         self.transport.write(next(self.load.requests))
 
     def data_received(self, data: bytes) -> None:
@@ -88,8 +89,8 @@ class Load:
         self.event_delays: list[int] = []
         self.errors = 0
         self.first_error = b""
+        self.all_requests = 0
         self.idle: list[Connection] = []
-        self.late = 0
         self.waiting: list[int] = []
         self.stop_at = 0
 
@@ -155,6 +156,7 @@ class Load:
         """The figures of one run."""
         result: dict[str, object] = {
             "requests": len(latencies),
+            "all_requests": self.all_requests,  # with the warm-up
             "errors": errors,
             "per_second": round(len(latencies) / elapsed, 1),
             "p50_ms": _quantile(latencies, 0.50),

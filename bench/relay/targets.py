@@ -1,0 +1,147 @@
+"""What is measured: the upstream itself, the bare relay, the node, and peers. Each is a real process on one core."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.processes import child
+from tests.world import ROOT, free_port
+
+RELAY_CORE, LOAD_CORE = 0, 1
+LITELLM = "litellm[proxy]==1.79.3"
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """base: URL with /v1. pids: the relay's processes. key, model: what a call carries."""
+
+    name: str
+    base: str
+    pids: tuple[int, ...]
+    key: str = "sk-bench"
+    model: str = "bench-1"
+
+
+def pin(pid: int, core: int) -> None:
+    """Binds a process and its threads to one core, where the machine has more than one."""
+    if (os.cpu_count() or 1) > 1 and hasattr(os, "sched_setaffinity"):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            os.sched_setaffinity(int(thread.name), {core})
+
+
+def family(pid: int) -> tuple[int, ...]:
+    """The process and its descendants."""
+    found = [pid]
+    for known in found:
+        for thread in Path(f"/proc/{known}/task").iterdir():
+            found += [int(child_pid) for child_pid in (thread / "children").read_text().split()]
+    return tuple(found)
+
+
+def cpu_seconds(pids: tuple[int, ...]) -> float:
+    """User and system time that the processes have used so far."""
+    total = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / _TICK
+
+
+def resident_mb(pids: tuple[int, ...]) -> float:
+    """Resident memory of the processes, MiB."""
+    kib = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                kib += int(line.split()[1])
+    return round(kib / 1024, 1)
+
+
+@asynccontextmanager
+async def upstream(folder: Path, *, pace_ms: float = 0.0) -> AsyncIterator[str]:
+    """The provider; yields its URL without /v1."""
+    command = (sys.executable, "-m", "bench.relay.upstream", "--pace-ms", str(pace_ms))
+    log = folder / f"upstream-{pace_ms:g}.log"
+    async with child("upstream", *command, ready=r"listening on (http://\S+)", log=log, cwd=ROOT) as process:
+        pin(process.pid, LOAD_CORE)
+        yield process.found[1]
+
+
+@asynccontextmanager
+async def bare(folder: Path, provider: str) -> AsyncIterator[Target]:
+    """The relay without login, ledger and metering."""
+    command = (sys.executable, "-m", "bench.relay.bare", provider)
+    log = folder / "bare.log"
+    async with child("bare relay", *command, ready=r"listening on (http://\S+)", log=log, cwd=ROOT) as process:
+        pin(process.pid, RELAY_CORE)
+        yield Target("bare", process.found[1] + "/v1", (process.pid,))
+
+
+@asynccontextmanager
+async def nginx(folder: Path, provider: str) -> AsyncIterator[Target | None]:
+    """nginx as a relay, where the machine has it."""
+    binary = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
+    if binary is None:
+        yield None
+        return
+    port = free_port()
+    config = folder / "nginx.conf"
+    config.write_text(f"""
+daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/nginx-error.log;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off; client_body_temp_path {folder}/nginx-body; proxy_temp_path {folder}/nginx-proxy;
+  fastcgi_temp_path {folder}/nginx-f; uwsgi_temp_path {folder}/nginx-u; scgi_temp_path {folder}/nginx-s;
+  upstream provider {{ server {provider.removeprefix("http://")}; keepalive 256; keepalive_requests 1000000; }}
+  server {{
+    listen 127.0.0.1:{port} backlog=4096; keepalive_requests 1000000;
+    location / {{ proxy_pass http://provider; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off;
+      proxy_set_header Authorization "Bearer sk-bench"; }}
+  }}
+}}
+""")
+    script = f"echo ready; exec {binary} -p {folder} -c {config}"
+    async with child("nginx", "sh", "-c", script, ready="ready", log=folder / "nginx.log") as process:
+        pin(process.pid, RELAY_CORE)
+        yield Target("nginx", f"http://127.0.0.1:{port}/v1", (process.pid,))
+
+
+@asynccontextmanager
+async def litellm(folder: Path, provider: str) -> AsyncIterator[Target | None]:
+    """LiteLLM's proxy, one worker, no database, in an environment of its own (`.tools/litellm`, kept between runs)."""
+    home = ROOT / ".tools" / "litellm"
+    if not (home / "ready").exists():
+        print("installing LiteLLM's proxy for comparison (once, some minutes) …", file=sys.stderr, flush=True)
+        try:
+            subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
+            subprocess.run([str(home / "bin/pip"), "install", "-q", LITELLM], check=True)
+        except subprocess.CalledProcessError as error:
+            print(f"LiteLLM could not be installed, its figures will be missing: {error}", file=sys.stderr)
+            yield None
+            return
+        (home / "ready").write_text(LITELLM)
+    port = free_port()
+    config = folder / "litellm.yaml"
+    config.write_text(
+        "model_list:\n  - model_name: bench-1\n    litellm_params:\n      model: openai/bench-1\n"
+        f"      api_base: {provider}/v1\n      api_key: sk-bench\n"
+        "litellm_settings:\n  telemetry: false\n  num_retries: 0\n"
+    )
+    command = (str(home / "bin/litellm"), "--config", str(config), "--port", str(port), "--host", "127.0.0.1")
+    environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "DO_NOT_TRACK": "1"}
+    ready = r"Uvicorn running on|Application startup complete"
+    async with child(
+        "litellm", *command, ready=ready, log=folder / "litellm.log", env=environment, seconds=120
+    ) as process:
+        pids = family(process.pid)
+        for pid in pids:
+            pin(pid, RELAY_CORE)
+        yield Target("litellm", f"http://127.0.0.1:{port}/v1", pids)

@@ -1,0 +1,193 @@
+"""`make bench`: what the node adds to a call, in time, memory and growth. Writes build/bench.json.
+
+Machines differ and are noisy: nothing here is asserted, rounds are interleaved, and what counts are the ratios within one
+run. The node, or what it is compared with, has one core; the provider and the load generator have the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from bench.relay import targets
+from bench.relay.targets import Target
+from nvm_chain.secret import Secret
+from tests.world import ROOT, World
+
+OUT = ROOT / "build" / "bench.json"
+CONNECTIONS = 32
+PACE_MS = 20.0
+CREDITS = 2**40
+
+
+class Bench:
+    """seconds: length of one measurement. rounds: how often each is repeated, interleaved."""
+
+    def __init__(self, seconds: float, rounds: int) -> None:
+        self.seconds = seconds
+        self.rounds = rounds
+        self.figures: dict[str, Any] = {}
+
+    async def load(self, target: Target, *options: str, seconds: float | None = None) -> dict[str, Any]:
+        """One run of the load generator. Adds `cpu_us`: the relay's processor time per call, microseconds."""
+        command = [sys.executable, "-m", "bench.relay.load", target.base, "--key", target.key, "--model", target.model]
+        command += ["--seconds", str(seconds or self.seconds), *options]
+        before = targets.cpu_seconds(target.pids)
+        process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+        targets.pin(process.pid, targets.LOAD_CORE)
+        output, _ = await process.communicate()
+        if process.returncode:
+            raise RuntimeError(f"the load generator failed against {target.name}")
+        result: dict[str, Any] = json.loads(output)
+        if result["errors"]:
+            raise RuntimeError(f"{target.name} answered {result['errors']} calls wrongly: {result.get('first_error')}")
+        used = targets.cpu_seconds(target.pids) - before
+        result["cpu_us"] = round(used * 1e6 / max(1, result["all_requests"]), 1)
+        return result
+
+    async def throughput(self, everything: list[Target]) -> None:
+        """Closed loop: answers and streams a second."""
+        runs: dict[str, list[dict[str, Any]]] = {}
+        for _ in range(self.rounds):
+            for target in everything:
+                for kind, options in (("rps", ()), ("streams", ("--stream",))):
+                    if target.name == "litellm" and kind == "streams":
+                        options = ("--stream", "--connections", "8")
+                    result = await self.load(target, "--connections", str(CONNECTIONS), *options)
+                    runs.setdefault(f"{target.name}_{kind}", []).append(result)
+                    say(f"{target.name:9} {kind:8} {result['per_second']:>10,.1f}/s  {result['cpu_us']:>8} µs CPU")
+        for name, results in runs.items():
+            self.figures[name] = statistics.median(r["per_second"] for r in results)
+            self.figures[f"{name}_cpu_us"] = statistics.median(r["cpu_us"] for r in results)
+
+    async def latency(self, node: Target, direct: Target) -> None:
+        """Open loop at 30 % of the node's own throughput: what it adds to an answer."""
+        rate = str(max(1, int(0.3 * self.figures["node_rps"])))
+        p50, p99 = [], []
+        for _ in range(self.rounds):
+            alone = await self.load(direct, "--rate", rate)
+            through = await self.load(node, "--rate", rate)
+            p50.append(through["p50_ms"] - alone["p50_ms"])
+            p99.append(through["p99_ms"] - alone["p99_ms"])
+            say(f"node at {rate}/s adds p50 {p50[-1]:.2f} ms, p99 {p99[-1]:.2f} ms")
+        self.figures |= {
+            "added_p50_ms": round(statistics.median(p50), 3),
+            "added_p99_ms": round(statistics.median(p99), 3),
+            "added_at_rps": int(rate),
+        }
+
+    async def events(self, node: Target, direct: Target) -> None:
+        """Paced streams: what the node adds to each event."""
+        options = ("--stream", "--paced", "--connections", "64", "--warmup", "2")
+        alone = await self.load(direct, *options)
+        through = await self.load(node, *options)
+        self.figures |= {
+            "added_per_event_p50_ms": round(through["event_p50_ms"] - alone["event_p50_ms"], 3),
+            "added_per_event_p99_ms": round(through["event_p99_ms"] - alone["event_p99_ms"], 3),
+        }
+
+
+async def main(args: argparse.Namespace) -> None:
+    """Measures, prints, writes."""
+    bench = Bench(args.seconds, args.rounds)
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nvm-bench-")))
+        provider = await stack.enter_async_context(targets.upstream(folder))
+        paced = await stack.enter_async_context(targets.upstream(folder, pace_ms=PACE_MS))
+        settings = {
+            "allow_local_providers": ",".join(url.removeprefix("http://") for url in (provider, paced)),
+            "log_level": "warning",
+            "poll_interval": "2",
+            "settle_interval": "3600",
+            "settle_min_calls": "1000000",
+        }
+        say("starting a chain, a node and the relays to compare it with …")
+        world = await stack.enter_async_context(World(node=settings, folder=folder / "world"))
+        began = time.perf_counter()
+        await world.node.restart()
+        bench.figures["startup_seconds"] = round(time.perf_counter() - began, 3)
+        assert world.node.process is not None
+        pid = world.node.process.pid
+        targets.pin(pid, targets.RELAY_CORE)
+
+        plan = (await world.create_plan(credits=CREDITS, price=1)).plan_id
+        subscriber = await world.wallet()
+        await world.buy(plan, subscriber)
+        fast, slow = [
+            await world.register(
+                plan,
+                definition=world.definition(
+                    base_url=f"{url}/v1", api_key=Secret("sk-bench"), model="bench-1", instructions="Answer."
+                ),
+            )
+            for url in (provider, paced)
+        ]
+        key = await world.login(subscriber)
+        base = f"{world.node.url}/v1"
+        node = Target("node", base, (pid,), key, str(fast.did))
+        everything = [
+            Target("direct", f"{provider}/v1", ()),
+            await stack.enter_async_context(targets.bare(folder, provider)),
+            node,
+        ]
+        everything += filter(None, [await stack.enter_async_context(targets.nginx(folder, provider))])
+        if not args.quick:
+            everything += filter(None, [await stack.enter_async_context(targets.litellm(folder, provider))])
+
+        await bench.throughput(everything)
+        await bench.latency(node, everything[0])
+        await bench.events(Target("node", base, (pid,), key, str(slow.did)), Target("direct", f"{paced}/v1", ()))
+        bench.figures["node_resident_mb"] = targets.resident_mb((pid,))
+
+    ratios(bench.figures)
+    write(bench.figures)
+
+
+def ratios(figures: dict[str, Any]) -> None:
+    """What can be compared from machine to machine."""
+    for other in ("bare", "litellm", "nginx"):
+        for kind in ("rps", "streams"):
+            if figures.get(f"{other}_{kind}"):
+                figures[f"node_{kind}_x_{other}"] = round(figures[f"node_{kind}"] / figures[f"{other}_{kind}"], 3)
+    for kind in ("rps", "streams"):
+        figures[f"bare_{kind}_cpu_share"] = round(figures[f"bare_{kind}_cpu_us"] / figures[f"node_{kind}_cpu_us"], 3)
+
+
+def write(figures: dict[str, Any]) -> None:
+    """build/bench.json, and a table on the terminal."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    figures["machine"] = {
+        "cpus": os.cpu_count(),
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "commit": commit.stdout.strip(),
+    }
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(json.dumps(figures, indent=1) + "\n")
+    for name, value in figures.items():
+        if isinstance(value, int | float):
+            print(f"{name:32} {value:>14,}")
+
+
+def say(text: str) -> None:
+    """Progress."""
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of one measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="repetitions, interleaved")
+    parser.add_argument("--quick", action="store_true", help="without LiteLLM")
+    asyncio.run(main(parser.parse_args()))
