@@ -34,7 +34,7 @@ def test_a_mistyped_checksum_is_noticed() -> None:
     "text", ["", "0x", CHECKSUMMED[2:], CHECKSUMMED[:-1], CHECKSUMMED + "0", "0X" + "1" * 40, "0x" + "g" * 40]
 )
 def test_what_is_no_address_is_named(text: str) -> None:
-    with pytest.raises(InvalidInput, match="owner .* is not 0x followed by 40 hex digits"):
+    with pytest.raises(InvalidInput, match=r"owner .* is not 0x followed by 40 hex digits"):
         address(text, "owner")
 
 
