@@ -159,10 +159,10 @@ class ChainView:
         asked = self._begun
         while True:
             running = self._looking
-            if running is None:
+            if running is None or running.done():  # done: its callback is still waiting for its turn of the loop
                 if (pause := self._begun_at + self._min_gap - time.monotonic()) > 0:
                     await asyncio.sleep(pause)
-                    if self._looking is not None or self._begun > asked:
+                    if self._begun > asked or not (self._looking is None or self._looking.done()):
                         continue
                 self._begun += 1
                 self._begun_at = time.monotonic()
@@ -179,7 +179,8 @@ class ChainView:
                 return
 
     def _looked(self, task: asyncio.Task[None]) -> None:
-        self._looking = None
+        if self._looking is task:
+            self._looking = None
         if not task.cancelled():
             task.exception()  # seen by whoever waits; nobody may be left
 
