@@ -18,11 +18,10 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -81,10 +80,11 @@ class ProviderProcess:
 
 @dataclass(slots=True)
 class NodeProcess:
-    """An access node. url: its base without /v1. settings: its environment, without `NVM_NODE_`."""
+    """An access node. url: its base without /v1. registered: the transaction that put it into NodeRegistry."""
 
     url: str
     wallet: LocalWallet
+    registered: Receipt
     settings: dict[str, str]
     process: Child | None = None
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -135,11 +135,14 @@ class NodeProcess:
 
 
 class World:
-    """See the module. block_time: seconds between anvil's blocks, besides one at once for every transaction.
+    """See the module. block_time: seconds between anvil's blocks, besides one at once for every transaction; 0 = none.
 
-    node: settings of the node (`{"settle_interval": "1"}`). provider: None = the stand-in, else (base URL, API key).
+    node: settings of the first node (`{"settle_interval": "1"}`). folder: where files go, and stay; default: a
+    temporary one. stand_in: whether the provider stand-in runs. Entering a world does `start`, `deploy`, `add_node`.
     """
 
+    folder: Path
+    rpc_url: str
     chain: Chain
     deployment: Deployment
     deployed: list[Deployed]
@@ -155,81 +158,83 @@ class World:
         block_time: int = 1,
         node: Mapping[str, str] | None = None,
         folder: Path | None = None,
-        serve: bool = True,
+        stand_in: bool = True,
     ) -> None:
-        self._block_time, self._node_settings, self._folder, self._serve = block_time, dict(node or {}), folder, serve
+        self._block_time, self._node_settings, self._folder, self._stand_in = block_time, node, folder, stand_in
         self._stack = AsyncExitStack()
         self._plans = self._assistants = 0
 
     async def __aenter__(self) -> World:
         try:
-            await self._start()
+            await self.start()
+            await self.deploy()
+            self.node = await self.add_node(self._node_settings)
         except BaseException:
-            await self._stack.__aexit__(*sys.exc_info())
+            await self.close()
             raise
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self._stack.__aexit__(kind, error, traceback)
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
 
-    async def _start(self) -> None:
+    async def close(self) -> None:
+        """Ends every process and removes the temporary folder."""
+        await self._stack.aclose()
+
+    async def start(self) -> None:
+        """Starts the chain and the stand-in. Raises ProcessFailed; `close` ends what had been started."""
         enter = self._stack.enter_async_context
-        if self._folder is None:
-            self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="nvm-world-")))
-        self.folder = self._folder
+        self.folder = self._folder or Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="nvm-world-")))
         self.folder.mkdir(parents=True, exist_ok=True)
         self.store = LocalStore(self.folder / "blocks")
-        anvil, stand_in = await enter(self._anvil()), await enter(self._stand_in())
-        self.rpc_url = f"http://{anvil.found[1]}"
-        self.provider = ProviderProcess(stand_in, stand_in.found[1], PROVIDER_KEY)
+        self.rpc_url = f"http://{(await enter(self._anvil())).found[1]}"
+        if self._stand_in:
+            process = await enter(self._provider())
+            self.provider = ProviderProcess(process, process.found[1], PROVIDER_KEY)
         self.chain = await enter(open_chain(self.rpc_url, CHAIN_ID))
-        self._bank, self.operator, self.builder = (LocalWallet(Secret(key)) for key in KEYS[:3])
+        self.operator, self.builder = (LocalWallet(Secret(key)) for key in KEYS[:2])
+
+    async def deploy(self) -> None:
+        """Deploys the contracts; `deployed` tells what each took."""
         self.deployed = []
         if not await self.chain.code(PROXY):
             await install_proxy(self.chain, self.operator)
         self.deployment = await deploy(self.chain, self.operator, on_step=self.deployed.append)
-        self.node = await self.add_node(self._node_settings, serve=self._serve)
 
     def _anvil(self) -> Any:
         mining = ("--block-time", str(self._block_time), "--mixed-mining") if self._block_time else ()
         command = (str(binary("anvil")), "--port", "0", "--chain-id", str(CHAIN_ID), *mining)
         return child("anvil", *command, ready=r"Listening on (127\.0\.0\.1:\d+)", log=self.folder / "anvil.log")
 
-    def _stand_in(self) -> Any:
+    def _provider(self) -> Any:
         command = (sys.executable, "-m", "tests.provider", "--key", PROVIDER_KEY)
         log = self.folder / "provider.log"
         return child("provider stand-in", *command, ready=r"^(http://\S+)$", log=log, cwd=ROOT)
 
     async def add_node(self, settings: Mapping[str, str] | None = None, *, serve: bool = True) -> NodeProcess:
-        """Registers one more access node, with a ledger of its own, and serves it."""
+        """Registers an access node with a ledger of its own, and starts it. settings: by name, without `NVM_NODE_`."""
         settlement, encryption = generate_private_key(), generate_private_key()
-        operator = LocalWallet(settlement)
-        await self.fund(operator.address)
-        port = free_port()
-        url = f"http://127.0.0.1:{port}"
-        await self.chain.send(self.deployment.nodes.register(public_key_of(encryption), url), operator)
-        folder = self.folder / f"node-{operator.address[2:10].lower()}"
+        wallet = LocalWallet(settlement)
+        await self.fund(wallet.address)
+        url = f"http://127.0.0.1:{free_port()}"
+        receipt = await self.chain.send(self.deployment.nodes.register(public_key_of(encryption), url), wallet)
+        folder = self.folder / f"node-{wallet.address[2:10].lower()}"
         folder.mkdir()
-        provider = urlsplit(self.provider.url).netloc
-        node = NodeProcess(
-            url,
-            operator,
-            {
-                "rpc_url": self.rpc_url,
-                "chain_id": str(self.chain.chain_id),
-                "ledger": str(folder / "ledger.db"),
-                "store": f"file://{self.folder / 'blocks'}",
-                "bind": f"127.0.0.1:{port}",
-                "settlement_key": settlement.reveal_bytes().hex(),
-                "encryption_key": encryption.reveal_bytes().hex(),
-                "allow_local_providers": provider,
-                "poll_interval": "0.2",
-                "confirmations": "1",
-                **(settings or {}),
-            },
-        )
+        common = {
+            "rpc_url": self.rpc_url,
+            "chain_id": str(self.chain.chain_id),
+            "ledger": str(folder / "ledger.db"),
+            "store": f"file://{self.folder / 'blocks'}",
+            "bind": urlsplit(url).netloc,
+            "public_url": url,
+            "settlement_key": settlement.reveal_bytes().hex(),
+            "encryption_key": encryption.reveal_bytes().hex(),
+            "poll_interval": "0.2",
+            "confirmations": "1",
+        }
+        if self._stand_in:
+            common["allow_local_providers"] = urlsplit(self.provider.url).netloc
+        node = NodeProcess(url, wallet, receipt, {**common, **(settings or {})})
         self._stack.push_async_callback(node.stop)
         if serve:
             await node.start()
@@ -277,13 +282,10 @@ class World:
 
     def definition(self, **fields: Any) -> Definition:
         """What an assistant at the stand-in is; `fields` of Definition instead of the defaults."""
-        defaults: dict[str, Any] = {
-            "base_url": self.provider.url,
-            "api_key": Secret(self.provider.key),
-            "model": "stand-in",
-            "instructions": "You answer briefly.",
-        }
-        return Definition(**(defaults | fields))
+        if "base_url" not in fields:
+            here = {"base_url": self.provider.url, "api_key": Secret(self.provider.key), "model": "stand-in"}
+            fields = {**here, **fields}
+        return Definition(**{"instructions": "You answer briefly.", **fields})
 
     async def register(
         self,
@@ -352,6 +354,14 @@ class World:
         """Credits settled so far, as the chain has it."""
         return (await self.chain.call(self.deployment.plans.account(plan, wallet.address))).consumed
 
+    async def settled(self, plan: PlanId, wallet: Wallet, credits: int, seconds: float = 30) -> None:
+        """Waits until the chain has so many of the wallet's credits as consumed. Raises TimeoutError."""
+
+        async def there() -> bool:
+            return await self.consumed(plan, wallet) >= credits
+
+        await until(there, f"{credits} credits of {wallet.address} to be settled", seconds)
+
     async def earnings(self, plan: PlanId, account: str | None = None) -> int:
         """Wei that the builder can withdraw."""
         return await self.chain.call(self.deployment.plans.earnings(plan, account or self.builder.address))
@@ -363,6 +373,17 @@ class CreatedPlan:
 
     plan_id: PlanId
     receipt: Receipt
+
+
+async def until(there: Callable[[], Awaitable[bool]], what: str, seconds: float = 30, every: float = 0.05) -> None:
+    """Waits for something that can only be asked for. Raises TimeoutError that names it."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while True:
+        if await there():
+            return
+        if asyncio.get_running_loop().time() > deadline:
+            raise TimeoutError(f"waited {seconds:g} s for {what}")
+        await asyncio.sleep(every)
 
 
 def free_port() -> int:
