@@ -68,7 +68,7 @@ def script(name: str) -> Callable[[Callable[..., Any]], click.Command]:
 
 
 def run(provider: Any, account: str | None, job: Job) -> None:
-    """Runs a job on Ape's network and prints its result as JSON. An error of ours ends the script without a traceback."""
+    """Runs a job on Ape's network and prints its result as JSON; an error of ours ends it without a traceback."""
 
     async def connected() -> Mapping[str, Any]:
         url = getattr(provider, "http_uri", None) or provider.uri
