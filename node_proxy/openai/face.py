@@ -7,7 +7,7 @@ and the numbering is closed up behind them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 from node_proxy.openai.ids import IdMap
@@ -60,7 +60,7 @@ class Face:
             "object": "response",
             "created_at": _number(value.get("created_at")),
             "completed_at": _scalar(self, value.get("completed_at")),
-            "status": status if status in _STATUS else None,
+            "status": _known(status, _STATUS),
             "background": False,
             "error": _error(error) if isinstance(error, dict) else None,
             "incomplete_details": _incomplete(details) if isinstance(details, dict) else None,
@@ -90,10 +90,10 @@ class Face:
         if rules is None:
             return None
         index = value.get("output_index")
-        if index in self._hidden:
+        if type(index) is int and index in self._hidden:
             return None
         if rules is _EVENT_WITH_ITEM and _item_hidden(value.get("item")):
-            if isinstance(index, int):
+            if type(index) is int:
                 self._hidden.add(index)
             return None
         shown: Json = {"type": kind}
@@ -130,6 +130,10 @@ def usage(value: object) -> Json | None:
 
 
 # -------------------------------------------------------------------------------------------------------------- rules
+
+
+def _known(value: object, names: Set[str]) -> str | None:
+    return value if isinstance(value, str) and value in names else None
 
 
 def _count(value: object) -> int:
@@ -219,16 +223,15 @@ def _by_type(**kinds: Rule) -> Rule:
 
 
 def _error(value: Json) -> Json:
-    code = value.get("code")
     return {
-        "code": code if code in _ERROR_CODES else "server_error",
+        "code": _known(value.get("code"), _ERROR_CODES) or "server_error",
         "message": "The assistant's provider failed on this response. Nothing was charged.",
     }
 
 
 def _incomplete(value: Json) -> Json:
-    reason = value.get("reason")
-    return {"reason": reason} if reason in _INCOMPLETE else {}
+    reason = _known(value.get("reason"), _INCOMPLETE)
+    return {} if reason is None else {"reason": reason}
 
 
 # ------------------------------------------------------------------------------------------------------------- shapes
@@ -283,7 +286,7 @@ _items = _list(_item)
 
 
 def _item_hidden(value: object) -> bool:
-    return not isinstance(value, dict) or value.get("type") not in _ITEMS
+    return not isinstance(value, dict) or _known(value.get("type"), _ITEMS.keys()) is None
 
 
 def _response(face: Face, value: Any) -> Json:

@@ -361,7 +361,7 @@ def _item(where: str, item: Any, definition: Definition) -> Json | None:
         return {"type": kind, **{name: _need_text(where, item, name) for name in ("call_id", "name", "input")}}
     if kind == "custom_tool_call_output":
         return {"type": kind, "call_id": _need_text(where, item, "call_id"), "output": _output(where, item, definition)}
-    if kind in _HOSTED:
+    if isinstance(kind, str) and kind in _HOSTED:
         return None
     if kind == "item_reference":
         raise UnsupportedParameter(f"{_NO_STATE}: `{where}` is a reference to an item.", param=where)

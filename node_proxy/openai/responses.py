@@ -210,7 +210,7 @@ class _Call:
                 continue
             try:
                 value = orjson.loads(event.data)
-                kind = value["type"]
+                kind = str(value["type"])
             except (orjson.JSONDecodeError, KeyError, TypeError):
                 raise ProviderGarbage("The assistant's provider sent a broken event. Nothing was charged.") from None
             if kind in TERMINAL or kind == "error":

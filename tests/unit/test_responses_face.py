@@ -1,0 +1,324 @@
+"""The public face of a Response: valid for OpenAI's own types, and nothing of the builder's in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from openai.types.responses import Response, ResponseStreamEvent
+from pydantic import TypeAdapter
+
+from node_proxy.openai.face import Face
+from node_proxy.openai.ids import IdMap, safety_identifier
+from node_proxy.openai.metering import read_usage
+
+DID = "did:nv:" + "ab" * 32
+OWNER, SUBSCRIBER, OTHER = "0x" + "1" * 40, "0x" + "2" * 40, "0x" + "3" * 40
+SECRET = b"k" * 32
+EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+
+PRIVATE = {
+    "instructions": "PRIVATE instructions",
+    "model": "PRIVATE-model",
+    "tools": [
+        {"type": "file_search", "vector_store_ids": ["vs_PRIVATE"]},
+        {"type": "mcp", "server_url": "https://PRIVATE"},
+    ],
+    "tool_choice": {"type": "file_search", "PRIVATE": 1},
+    "prompt": {"id": "pmpt_PRIVATE"},
+    "metadata": {"PRIVATE": "PRIVATE"},
+    "user": "PRIVATE",
+    "safety_identifier": "PRIVATE",
+    "prompt_cache_key": "PRIVATE",
+    "service_tier": "PRIVATE",
+    "reasoning": {"effort": "PRIVATE"},
+    "text": {"format": {"type": "json_schema", "name": "PRIVATE", "schema": {}}},
+    "conversation": {"id": "conv_PRIVATE"},
+    "previous_response_id": "resp_PRIVATE",
+    "billing": {"payer": "PRIVATE"},
+    "something_new": {"deep": ["PRIVATE"]},
+}
+USAGE = {
+    "input_tokens": 11,
+    "input_tokens_details": {"cached_tokens": 3, "PRIVATE": 1},
+    "output_tokens": 5,
+    "output_tokens_details": {"reasoning_tokens": 2},
+    "total_tokens": 16,
+}
+ITEMS: list[dict[str, Any]] = [
+    {
+        "id": "rs_PRIVATE1",
+        "type": "reasoning",
+        "summary": [{"type": "summary_text", "text": "thought"}],
+        "encrypted_content": "PRIVATE",
+    },
+    {"id": "mcpl_PRIVATE", "type": "mcp_list_tools", "server_label": "PRIVATE", "tools": [{"name": "PRIVATE"}]},
+    {
+        "id": "fs_PRIVATE",
+        "type": "file_search_call",
+        "status": "completed",
+        "queries": ["q"],
+        "results": [{"text": "PRIVATE", "file_id": "file-PRIVATE"}],
+    },
+    {
+        "id": "ws_PRIVATE",
+        "type": "web_search_call",
+        "status": "completed",
+        "action": {"type": "search", "query": "q", "PRIVATE": 1},
+    },
+    {
+        "id": "ci_PRIVATE",
+        "type": "code_interpreter_call",
+        "status": "completed",
+        "code": "1",
+        "container_id": "cntr_PRIVATE",
+        "outputs": [{"type": "logs", "logs": "PRIVATE"}],
+    },
+    {
+        "id": "fc_PRIVATE",
+        "type": "function_call",
+        "call_id": "call_PRIVATE",
+        "name": "f",
+        "arguments": "{}",
+        "status": "completed",
+    },
+    {
+        "id": "msg_PRIVATE",
+        "type": "message",
+        "role": "assistant",
+        "status": "completed",
+        "content": [
+            {
+                "type": "output_text",
+                "text": "hello",
+                "annotations": [
+                    {"type": "file_citation", "file_id": "file-PRIVATE", "filename": "handbook.pdf", "index": 1},
+                    {"type": "url_citation", "url": "https://a", "title": "t", "start_index": 0, "end_index": 1},
+                    {"type": "new_citation", "secret": "PRIVATE"},
+                ],
+                "logprobs": [{"token": "PRIVATE"}],
+            },
+            {"type": "refusal", "refusal": "no"},
+            {"type": "new_part", "secret": "PRIVATE"},
+        ],
+    },
+    {"id": "x_PRIVATE", "type": "brand_new_call", "secret": "PRIVATE"},
+]
+RESPONSE = {
+    "id": "resp_PRIVATE",
+    "object": "response",
+    "created_at": 1.5,
+    "status": "completed",
+    "error": None,
+    "incomplete_details": None,
+    "output": ITEMS,
+    "parallel_tool_calls": False,
+    "temperature": 0.123,
+    "top_p": 0.456,
+    "max_output_tokens": 789,
+    "usage": USAGE,
+    **PRIVATE,
+}
+
+
+def face(subscriber: str = SUBSCRIBER, **echo: Any) -> Face:
+    return Face(IdMap(SECRET, OWNER, subscriber), DID, echo)
+
+
+def strictly(value: dict[str, Any]) -> Response:
+    return Response.model_validate_json(orjson.dumps(value), strict=True)
+
+
+def test_a_response_is_valid_for_openais_types_and_holds_nothing_private() -> None:
+    shown = face().response(RESPONSE)
+    assert b"PRIVATE" not in orjson.dumps(shown)
+    assert b"789" not in orjson.dumps(shown)
+    parsed = strictly(shown)
+    assert parsed.model == DID
+    assert parsed.instructions is None
+    assert parsed.tools == []
+    assert parsed.temperature is None
+    assert parsed.output_text == "hello"
+    assert [item.type for item in parsed.output] == [
+        *("reasoning", "file_search_call", "web_search_call", "code_interpreter_call", "function_call", "message")
+    ]
+    assert parsed.usage is not None
+    assert parsed.usage.total_tokens == 16
+    assert parsed.usage.input_tokens_details.cached_tokens == 3
+
+
+def test_what_the_caller_asked_for_is_repeated() -> None:
+    shown = strictly(face(temperature=0.5, metadata={"a": "b"}).response(RESPONSE))
+    assert shown.temperature == 0.5
+    assert shown.metadata == {"a": "b"}
+
+
+def test_a_poor_response_of_a_small_server_becomes_a_valid_one() -> None:
+    shown = strictly(
+        face().response({"id": "7", "output": [{"type": "message", "content": []}], "usage": {"input_tokens": 1}})
+    )
+    assert shown.id.startswith("resp_")
+    assert shown.output[0].type == "message"
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text() | st.floats(allow_nan=False),
+        lambda x: (
+            st.lists(x)
+            | st.dictionaries(
+                st.sampled_from(
+                    [
+                        "id",
+                        "output",
+                        "usage",
+                        "content",
+                        "type",
+                        "error",
+                        "text",
+                        "code",
+                        "reason",
+                        "incomplete_details",
+                        "status",
+                        "summary",
+                        "action",
+                    ]
+                ),
+                x,
+            )
+        ),
+    )
+)
+def test_no_garbage_makes_the_face_fail(garbage: Any) -> None:
+    value = garbage if isinstance(garbage, dict) else {"output": garbage, "usage": garbage, "error": garbage}
+    strictly(face().response(value))
+    for kind in ("response.output_item.added", "response.content_part.done", "response.output_text.delta"):
+        face().event({"type": kind, "item": garbage, "part": garbage, "output_index": garbage, "delta": garbage})
+    read_usage(value)
+
+
+def test_a_failure_is_told_without_the_providers_words() -> None:
+    error = {"code": "server_error", "message": "key sk-PRIVATE of org PRIVATE"}
+    shown = strictly(face().response({**RESPONSE, "status": "failed", "error": error}))
+    assert shown.error is not None
+    assert shown.error.code == "server_error"
+    assert "PRIVATE" not in shown.error.message
+
+
+def events() -> list[dict[str, Any]]:
+    at = {"item_id": "msg_PRIVATE", "output_index": 2, "content_index": 0}
+    thought = {"item_id": "rs_PRIVATE1", "output_index": 0, "summary_index": 0}
+    bare = {**RESPONSE, "output": [], "usage": None, "status": "in_progress"}
+    plain: list[dict[str, Any]] = [
+        {"type": "response.created", "response": bare},
+        {"type": "response.in_progress", "response": bare},
+        {"type": "response.output_item.added", "output_index": 0, "item": ITEMS[0]},
+        {"type": "response.reasoning_summary_part.added", **thought, "part": {"type": "summary_text", "text": ""}},
+        {"type": "response.reasoning_summary_text.delta", **thought, "delta": "t"},
+        {"type": "response.output_item.done", "output_index": 0, "item": ITEMS[0]},
+        {"type": "response.output_item.added", "output_index": 1, "item": ITEMS[1]},
+        {"type": "response.mcp_list_tools.in_progress", "item_id": "mcpl_PRIVATE", "output_index": 1},
+        {"type": "response.output_item.done", "output_index": 1, "item": ITEMS[1]},
+        {"type": "response.output_item.added", "output_index": 2, "item": {**ITEMS[6], "content": []}},
+        {"type": "response.content_part.added", **at, "part": {"type": "output_text", "text": "", "annotations": []}},
+        {"type": "response.output_text.delta", **at, "delta": "hello", "logprobs": [], "obfuscation": "xx"},
+        {"type": "response.output_text.annotation.added", **at, "annotation_index": 0,
+         "annotation": ITEMS[6]["content"][0]["annotations"][0]},
+        {"type": "response.output_text.done", **at, "text": "hello", "logprobs": []},
+        {"type": "response.content_part.done", **at, "part": ITEMS[6]["content"][0]},
+        {"type": "response.output_item.done", "output_index": 2, "item": ITEMS[6]},
+        {"type": "response.brand_new.event", "secret": "PRIVATE"},
+        {"type": "response.completed", "response": RESPONSE},
+    ]  # fmt: skip
+    return [{**event, "sequence_number": number} for number, event in enumerate(plain)]
+
+
+def test_events_are_valid_for_openais_types_numbered_without_gaps_and_hold_nothing_private() -> None:
+    shower = face()
+    shown = [one for event in events() if (one := shower.event(event)) is not None]
+    assert b"PRIVATE" not in orjson.dumps(shown)
+    parsed = [EVENT.validate_json(orjson.dumps(one), strict=True) for one in shown]
+    assert [event.sequence_number for event in parsed] == list(range(len(parsed)))
+    hidden = {"response.mcp_list_tools.in_progress", "response.brand_new.event"}
+    assert [event.type for event in parsed] == [
+        event["type"] for event in events() if event["type"] not in hidden and event.get("item") is not ITEMS[1]
+    ]
+
+
+def test_positions_close_up_behind_a_hidden_item() -> None:
+    shower = face()
+    shown = [one for event in events() if (one := shower.event(event)) is not None]
+    message = [one for one in shown if one.get("item_id", "").startswith("msg_")]
+    assert {one["output_index"] for one in message} == {1}
+    last = shown[-1]["response"]["output"]
+    assert last[1]["type"] == "file_search_call"
+    assert shown[4]["output_index"] == 0
+
+
+def test_ids_agree_between_events_and_the_whole() -> None:
+    shower = face()
+    shown = [one for event in events() if (one := shower.event(event)) is not None]
+    whole = shown[-1]["response"]
+    assert shown[0]["response"]["id"] == whole["id"]
+    assert {one["item_id"] for one in shown if one.get("item_id", "").startswith("msg_")} == {whole["output"][-1]["id"]}
+
+
+# ---------------------------------------------------------------------------------------------------------------- ids
+
+
+@given(st.text(min_size=1, max_size=80), st.text(min_size=1, max_size=80))
+def test_ids_are_the_same_every_time_and_differ_between_objects_and_subscribers(one: str, two: str) -> None:
+    mine, yours = IdMap(SECRET, OWNER, SUBSCRIBER), IdMap(SECRET, OWNER, OTHER)
+    assert mine.public(one) == IdMap(SECRET, OWNER, SUBSCRIBER).public(one)
+    assert mine.public(one) != yours.public(one)
+    assert (mine.public(one) == mine.public(two)) == (one == two)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "prefix"),
+    [("resp_abc", "resp_"), ("file-abc", "file-"), ("7f3a", "msg_"), ("", "msg_"), ("MSG_x", "msg_"), (None, "msg_")],
+)
+def test_ids_keep_their_kind_and_nothing_else(theirs: object, prefix: str) -> None:
+    ours = IdMap(SECRET, OWNER, SUBSCRIBER).public(theirs, "msg_")
+    assert ours.startswith(prefix)
+    assert len(ours) == len(prefix) + 48
+
+
+def test_the_safety_identifier_names_the_subscriber_to_one_builder_only() -> None:
+    mine = safety_identifier(SECRET, OWNER, SUBSCRIBER)
+    assert mine == safety_identifier(SECRET, OWNER, SUBSCRIBER.upper().replace("0X", "0x"))
+    assert len({mine, safety_identifier(SECRET, OTHER, SUBSCRIBER), safety_identifier(SECRET, OWNER, OTHER)}) == 3
+    assert SUBSCRIBER[2:] not in mine
+    assert len(mine) <= 64
+
+
+# -------------------------------------------------------------------------------------------------------------- usage
+
+
+def test_usage_counts_tokens_and_hosted_tools_but_not_the_callers_functions() -> None:
+    usage = read_usage(RESPONSE)
+    assert usage is not None
+    assert (usage.input_tokens, usage.cached_tokens, usage.output_tokens, usage.reasoning_tokens) == (11, 3, 5, 2)
+    assert usage.tool_calls == {
+        "file_search_call": 1,
+        "web_search_call": 1,
+        "code_interpreter_call": 1,
+        "brand_new_call": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        5,
+        {},
+        {"input_tokens": 1},
+        *({"input_tokens": count, "output_tokens": 1} for count in (-1, 1.5, True, "1")),
+    ],
+)
+def test_usage_that_can_not_be_is_no_usage(usage: object) -> None:
+    assert read_usage({"usage": usage, "output": []}) is None
