@@ -10,6 +10,7 @@ import {IToken} from "./interfaces/IToken.sol";
 import {Cid} from "./libraries/Cid.sol";
 import {Ecdsa} from "./libraries/Ecdsa.sol";
 import {Money} from "./libraries/Money.sol";
+import {Standing} from "./libraries/Standing.sol";
 
 /// @title PlanRegistry: see IPlanRegistry, which is the specification.
 /// @dev A *quantity* is what a plan sells: credits, or on a time plan seconds. One unit is `creditsPerUnit` credits or
@@ -38,7 +39,7 @@ contract PlanRegistry is IPlanRegistry {
         Retired
     }
 
-    /// @dev A purchase reads slots 0 to 2 and writes slot 2; a settlement reads slot 1.
+    /// @dev A purchase reads all of it and writes slot 2; a settlement reads slot 1.
     struct Record {
         // Slot 0. owner 0 = no such plan.
         address owner;
@@ -51,12 +52,16 @@ contract PlanRegistry is IPlanRegistry {
         uint64 creditsPerUnit;
         uint24 refundCooldown;
         bool voucherRequired;
-        // Slot 2. revenue: base units; on a refundable plan the paid quantity that was used up.
+        // Slot 2
+        Till till;
+    }
+
+    /// @dev The part of a plan that sales change; the rest never does, but for `owner` and `sales`.
+    /// @param revenue Base units; on a refundable plan the paid quantity that was used up.
+    struct Till {
         uint96 price;
         uint112 revenue;
         uint48 sold;
-        // Slot 3
-        bytes32 metadata;
     }
 
     /// @dev One account's part in a refundable plan. Paid quantity is used up before free, bought earlier before later.
@@ -72,9 +77,10 @@ contract PlanRegistry is IPlanRegistry {
     }
 
     mapping(bytes32 planId => Record) private _plans;
+    mapping(bytes32 planId => bytes32) private _metadata;
     mapping(bytes32 planId => address) private _pendingOwner;
     mapping(bytes32 planId => Payee[]) private _payees;
-    mapping(bytes32 planId => mapping(address subscriber => Account)) private _accounts;
+    mapping(bytes32 planId => mapping(address subscriber => Standing)) private _accounts;
     mapping(bytes32 planId => mapping(address subscriber => Escrow)) private _escrows;
     /// @dev Last batch applied, by keccak256(did, planId, node).
     mapping(bytes32 lane => uint64) private _batches;
@@ -82,7 +88,7 @@ contract PlanRegistry is IPlanRegistry {
     mapping(bytes32 planId => uint256) private _handedOver;
     mapping(bytes32 planId => mapping(address formerOwner => uint256)) private _formerEarnings;
     mapping(bytes32 planId => mapping(address payee => uint256)) private _withdrawn;
-    bool private transient _entered;
+    uint256 private transient _entered;
 
     constructor(address feeRecipient, uint16 feeBasisPoints, address nodeRegistry, address signatureValidator_) {
         if (feeBasisPoints > BASIS_POINTS || (feeBasisPoints != 0 && feeRecipient == address(0))) {
@@ -96,10 +102,10 @@ contract PlanRegistry is IPlanRegistry {
 
     /// @dev On every function that moves credits or money; only those call code that isn't ours.
     modifier locked() {
-        if (_entered) revert Reentered();
-        _entered = true;
+        if (_entered != 0) revert Reentered();
+        _entered = 1;
         _;
-        _entered = false;
+        _entered = 0;
     }
 
     // ------------------------------------------------------------------------------------------------ plan's owner
@@ -110,8 +116,7 @@ contract PlanRegistry is IPlanRegistry {
         returns (bytes32 planId)
     {
         planId = planIdOf(msg.sender, salt);
-        Record storage record = _plans[planId];
-        if (record.owner != address(0)) revert PlanExists(planId);
+        if (_plans[planId].owner != address(0)) revert PlanExists(planId);
         _checkTerms(terms);
         _plans[planId] = Record({
             owner: msg.sender,
@@ -123,11 +128,9 @@ contract PlanRegistry is IPlanRegistry {
             creditsPerUnit: terms.creditsPerUnit,
             refundCooldown: terms.refundCooldown,
             voucherRequired: terms.voucherRequired,
-            price: terms.price,
-            revenue: 0,
-            sold: 0,
-            metadata: metadata
+            till: Till({price: terms.price, revenue: 0, sold: 0})
         });
+        if (metadata != 0) _metadata[planId] = metadata;
         if (payees_.length != 0) _setPayees(planId, payees_);
         emit PlanCreated(planId, msg.sender, metadata);
     }
@@ -204,10 +207,15 @@ contract PlanRegistry is IPlanRegistry {
     }
 
     /// @inheritdoc IPlanRegistry
-    function grant(bytes32 planId, address subscriber, uint32 units) external locked {
+    function grant(bytes32 planId, address subscriber, uint48 units) external locked {
         Record storage record = _owned(planId);
         if (record.sales == Sales.Retired) revert PlanNotOnSale(planId, true);
-        (uint256 minted, uint256 expiry) = _give(planId, record, subscriber, units, false);
+        uint256 credits = uint256(record.creditsPerUnit) * units;
+        uint256 time = uint256(record.duration) * units;
+        bool refundable = record.refundCooldown != 0;
+        if (refundable) _accrue(planId, subscriber);
+        (uint256 minted, uint256 expiry) = _give(planId, subscriber, credits, time, 0, 0);
+        if (refundable) _escrows[planId][subscriber].free += uint88(credits != 0 ? credits : time);
         emit Granted(planId, subscriber, units, expiry);
         _askRecipient(planId, subscriber, minted);
     }
@@ -215,7 +223,7 @@ contract PlanRegistry is IPlanRegistry {
     // -------------------------------------------------------------------------------------------------- purchases
 
     /// @inheritdoc IPlanRegistry
-    function purchase(bytes32 planId, address subscriber, uint32 units, uint256 maxPrice) external payable locked {
+    function purchase(bytes32 planId, address subscriber, uint48 units, uint256 maxPrice) external payable locked {
         (address token, uint256 due, uint256 minted) = _sell(planId, subscriber, units, maxPrice, msg.sender);
         if (token == address(0)) {
             if (msg.value != due) revert WrongPayment(msg.value, due);
@@ -230,7 +238,7 @@ contract PlanRegistry is IPlanRegistry {
     function purchaseWithPermit(
         bytes32 planId,
         address subscriber,
-        uint32 units,
+        uint48 units,
         uint256 maxPrice,
         uint256 deadline,
         uint8 v,
@@ -249,7 +257,7 @@ contract PlanRegistry is IPlanRegistry {
     function purchaseWithAuthorisation(
         bytes32 planId,
         address subscriber,
-        uint32 units,
+        uint48 units,
         address payer,
         bytes32 salt,
         uint256 validAfter,
@@ -264,7 +272,7 @@ contract PlanRegistry is IPlanRegistry {
     }
 
     /// @inheritdoc IPlanRegistry
-    function authorisationNonce(bytes32 planId, address subscriber, uint32 units, bytes32 salt)
+    function authorisationNonce(bytes32 planId, address subscriber, uint48 units, bytes32 salt)
         public
         view
         returns (bytes32)
@@ -307,69 +315,73 @@ contract PlanRegistry is IPlanRegistry {
         );
     }
 
-    /// @dev Everything of a purchase but the payment.
+    /// @dev Everything of a purchase but the payment. Arithmetic is unchecked here and in `_give`: terms have at most 96 bits
+    /// and `units` 48, so no product or sum comes near 256; what is stored is compared with its type first.
     function _sell(bytes32 planId, address subscriber, uint256 units, uint256 maxPrice, address payer)
         private
         returns (address token, uint256 due, uint256 minted)
     {
-        Record storage record = _existing(planId);
-        if (record.sales != Sales.Open) revert PlanNotOnSale(planId, record.sales == Sales.Retired);
-        due = record.price * units;
-        if (due > maxPrice) revert PriceAboveMaximum(due, maxPrice);
+        unchecked {
+            Record storage record = _plans[planId];
+            if (record.owner == address(0)) revert PlanUnknown(planId);
+            if (record.sales != Sales.Open) revert PlanNotOnSale(planId, record.sales == Sales.Retired);
+            uint256 supply = record.supply;
+            uint256 limit = record.purchaseLimit;
+            uint256 time = record.duration * units;
+            uint256 credits = record.creditsPerUnit * units;
+            token = record.token;
+            bool refundable = record.refundCooldown != 0;
+            if (refundable) _accrue(planId, subscriber);
 
-        uint256 sold = record.sold + units;
-        uint256 supply = record.supply;
-        if (supply != 0 && sold > supply) revert SoldOut(planId, units, supply - record.sold);
-        if (record.refundCooldown == 0) {
-            uint256 revenue = record.revenue + due;
-            if (revenue > type(uint112).max) revert LimitOverflow();
-            record.revenue = uint112(revenue);
+            Till memory till = record.till;
+            due = till.price * units;
+            if (due > maxPrice) revert PriceAboveMaximum(due, maxPrice);
+            uint256 sold = till.sold + units;
+            if (supply != 0 && sold > supply) revert SoldOut(planId, units, supply - till.sold);
+            till.sold = uint48(_min(sold, type(uint48).max));
+            if (!refundable) till.revenue = _plus(till.revenue, due);
+            record.till = till;
+
+            uint256 expiry;
+            (minted, expiry) = _give(planId, subscriber, credits, time, units, limit);
+            emit Purchased(planId, subscriber, payer, units, due, expiry);
         }
-        record.sold = uint48(_min(sold, type(uint48).max));
-
-        uint256 expiry;
-        (minted, expiry) = _give(planId, record, subscriber, units, true);
-        emit Purchased(planId, subscriber, payer, units, due, expiry);
-        token = record.token;
     }
 
-    /// @dev Adds `units` to the account. `minted` is how much its ERC-1155 balance grew.
-    function _give(bytes32 planId, Record storage record, address subscriber, uint256 units, bool paid)
+    /// @dev Adds credits and time to the account. `bought` is what counts against `limit`. `minted` is how much the ERC-1155
+    /// balance grew.
+    function _give(bytes32 planId, address subscriber, uint256 credits, uint256 time, uint256 bought, uint256 limit)
         private
         returns (uint256 minted, uint256 expiry)
     {
-        if (units == 0) revert NoUnits();
-        if (subscriber == address(0)) revert NoSubscriber();
-        Account memory account_ = _accounts[planId][subscriber];
-
-        if (paid) {
-            uint256 bought = account_.unitsBought + units;
-            uint256 limit = record.purchaseLimit;
-            if (limit != 0 && bought > limit) {
-                revert PurchaseLimitReached(planId, subscriber, units, limit - account_.unitsBought);
+        unchecked {
+            if (credits + time == 0) revert NoUnits();
+            if (subscriber == address(0)) revert NoSubscriber();
+            mapping(address => Standing) storage accounts = _accounts[planId];
+            Standing standing = accounts[subscriber];
+            uint256 balance = standing.balance();
+            if (balance != 0 && standing.isExpired()) {
+                _accrue(planId, subscriber);
+                standing = standing.burn(balance);
+                balance = 0;
             }
-            account_.unitsBought = uint40(_min(bought, type(uint40).max));
+
+            uint256 before = standing.unitsBought();
+            if (limit != 0 && before + bought > limit) {
+                revert PurchaseLimitReached(planId, subscriber, bought, limit - before);
+            }
+            standing = standing.withUnitsBought(before + bought);
+            if (time != 0) {
+                expiry = _max(block.timestamp, standing.expiry()) + time;
+                if (expiry > type(uint40).max) revert LimitOverflow();
+                standing = standing.withExpiry(expiry);
+            }
+            // A time plan's token is minted when it becomes active, not when it is renewed.
+            minted = credits != 0 ? credits : 1 - balance;
+            if (balance + standing.consumed() + minted > type(uint88).max) revert LimitOverflow();
+            accounts[subscriber] = standing.mint(minted);
+            if (minted != 0) emit TransferSingle(msg.sender, address(0), subscriber, uint256(planId), minted);
         }
-
-        bool refundable = record.refundCooldown != 0;
-        if (refundable || _isExpired(account_)) _accrue(planId, record, subscriber, account_);
-
-        uint256 credits = record.creditsPerUnit * units;
-        uint256 secondsBought = record.duration * units;
-        if (secondsBought != 0) {
-            expiry = _max(block.timestamp, account_.expiry) + secondsBought;
-            if (expiry > type(uint40).max) revert LimitOverflow();
-            account_.expiry = uint40(expiry);
-        }
-        // A time plan's token is minted when it becomes active, not when it is renewed.
-        minted = credits != 0 ? credits : 1 - account_.balance;
-        uint256 balance = account_.balance + minted;
-        if (balance + account_.consumed > type(uint88).max) revert LimitOverflow();
-        account_.balance = uint88(balance);
-
-        _accounts[planId][subscriber] = account_;
-        if (refundable && !paid) _escrows[planId][subscriber].free += uint88(credits != 0 ? credits : secondsBought);
-        if (minted != 0) emit TransferSingle(msg.sender, address(0), subscriber, uint256(planId), minted);
     }
 
     /// @dev ERC-1155 lets a contract refuse tokens. Called last: there is nothing left to write.
@@ -418,102 +430,104 @@ contract PlanRegistry is IPlanRegistry {
         _settle(did, planId, batch, receiptsRoot, entries, vouchers);
     }
 
-    /// @dev What a batch is settled with, gathered in memory.
-    struct Batch {
-        bytes32 planId;
-        uint64 number;
-        uint64 min;
-        uint64 max;
-        bool refundable;
-        bytes32 domain;
+    /// @dev No vouchers = none are needed.
+    function _settle(
+        bytes32 did,
+        bytes32 planId,
+        uint64 batch,
+        bytes32 receiptsRoot,
+        bytes32[] calldata entries,
+        Voucher[] calldata vouchers
+    ) private {
+        if (entries.length == 0) revert EmptyBatch();
+        Rule memory rule = _rule(did, planId);
+        _count(did, planId, batch);
+
+        Totals memory totals;
+        mapping(address => Standing) storage accounts = _accounts[planId];
+        bool refundable = _plans[planId].refundCooldown != 0;
+        bytes32 domain = vouchers.length == 0 ? bytes32(0) : DOMAIN_SEPARATOR();
+        for (uint256 i = 0; i < entries.length; ++i) {
+            (address subscriber, uint256 credits) = _claim(rule, totals, i, uint256(entries[i]));
+            Standing standing = accounts[subscriber];
+            uint256 balance = standing.balance();
+            uint256 taken = _min(credits, balance);
+            if (vouchers.length != 0) {
+                _checkVoucher(domain, planId, i, subscriber, vouchers[i]);
+                uint256 ceiling = vouchers[i].ceiling;
+                uint256 consumed = standing.consumed();
+                taken = _min(taken, ceiling > consumed ? ceiling - consumed : 0);
+            }
+            if (taken != credits) emit Shortfall(planId, subscriber, msg.sender, batch, credits - taken);
+            if (taken == 0) continue;
+
+            // Also after the expiry, for calls that were served before.
+            if (refundable) totals.earned += _paid(planId, subscriber, balance, taken);
+            totals.taken += taken;
+            accounts[subscriber] = standing.consume(taken);
+            emit TransferSingle(msg.sender, subscriber, address(0), uint256(planId), taken);
+        }
+
+        if (totals.earned != 0) {
+            _earn(_plans[planId], totals.earned);
+        }
+        emit Settled(did, planId, msg.sender, batch, totals.calls, totals.credits, totals.taken, receiptsRoot);
+    }
+
+    struct Rule {
+        uint256 min;
+        uint256 max;
+    }
+
+    struct Totals {
         uint256 calls;
         uint256 credits;
         uint256 taken;
         uint256 earned;
     }
 
-    /// @dev No vouchers = none are needed.
-    function _settle(
-        bytes32 did,
-        bytes32 planId,
-        uint64 number,
-        bytes32 receiptsRoot,
-        bytes32[] calldata entries,
-        Voucher[] calldata vouchers
-    ) private {
-        if (entries.length == 0) revert EmptyBatch();
-        Batch memory batch;
-        batch.planId = planId;
-        batch.number = number;
+    function _rule(bytes32 did, bytes32 planId) private view returns (Rule memory rule) {
         bool authorised;
-        (authorised, batch.min, batch.max) = IAssetRegistry(assetRegistry).settlementRule(did, planId, msg.sender);
+        (authorised, rule.min, rule.max) = IAssetRegistry(assetRegistry).settlementRule(did, planId, msg.sender);
         if (!authorised) revert NodeNotAuthorised(did, planId, msg.sender);
+    }
 
+    function _count(bytes32 did, bytes32 planId, uint64 batch) private {
         bytes32 lane = _lane(did, planId, msg.sender);
         uint64 expected = _batches[lane] + 1;
-        if (number != expected) revert WrongBatch(number, expected);
-        _batches[lane] = number;
-
-        batch.refundable = _plans[planId].refundCooldown != 0;
-        if (vouchers.length != 0) batch.domain = DOMAIN_SEPARATOR();
-        mapping(address => Account) storage accounts = _accounts[planId];
-        for (uint256 i = 0; i < entries.length; ++i) {
-            uint256 entry = uint256(entries[i]);
-            address subscriber = address(uint160(entry >> 96));
-            uint256 credits = _claim(batch, i, entry);
-            uint256 ceiling = type(uint256).max;
-            if (vouchers.length != 0) {
-                ceiling = vouchers[i].ceiling;
-                _checkVoucher(batch, i, subscriber, vouchers[i]);
-            }
-            _take(batch, accounts[subscriber], subscriber, credits, ceiling);
-        }
-
-        if (batch.earned != 0) {
-            Record storage record = _plans[planId];
-            record.revenue = _toUint112(record.revenue + batch.earned);
-        }
-        emit Settled(did, planId, msg.sender, number, batch.calls, batch.credits, batch.taken, receiptsRoot);
+        if (batch != expected) revert WrongBatch(batch, expected);
+        _batches[lane] = batch;
     }
 
-    /// @dev The credits that an entry asks for, within the rule.
-    function _claim(Batch memory batch, uint256 index, uint256 entry) private pure returns (uint256 credits) {
-        uint256 calls = uint32(entry >> 64);
+    /// @dev What an entry asks for, within the rule.
+    function _claim(Rule memory rule, Totals memory totals, uint256 index, uint256 entry)
+        private
+        pure
+        returns (address subscriber, uint256 credits)
+    {
+        subscriber = address(uint160(entry >> 96));
         credits = uint64(entry);
-        uint256 min = calls * batch.min;
-        uint256 max = calls * batch.max;
-        if (credits < min || credits > max) revert OutsideRule(index, calls, credits, min, max);
-        batch.calls += calls;
-        batch.credits += credits;
+        // 32 and 64 bits, as many as fit into a block: nothing overflows 256.
+        unchecked {
+            uint256 calls = uint32(entry >> 64);
+            uint256 min = calls * rule.min;
+            uint256 max = calls * rule.max;
+            if (credits < min || credits > max) revert OutsideRule(index, calls, credits, min, max);
+            totals.calls += calls;
+            totals.credits += credits;
+        }
     }
 
-    /// @dev Takes `credits` as far as the balance and the ceiling cover them. Also after the expiry, for calls served before.
-    function _take(Batch memory batch, Account storage stored, address subscriber, uint256 credits, uint256 ceiling)
+    /// @dev How many of the credits taken were paid for: granted ones go last.
+    function _paid(bytes32 planId, address subscriber, uint256 balance, uint256 taken) private view returns (uint256) {
+        return _min(taken, balance - _min(_escrows[planId][subscriber].free, balance));
+    }
+
+    function _checkVoucher(bytes32 domain, bytes32 planId, uint256 index, address subscriber, Voucher calldata voucher)
         private
     {
-        Account memory account_ = stored;
-        uint256 allowed = ceiling > account_.consumed ? ceiling - account_.consumed : 0;
-        uint256 taken = _min(_min(credits, account_.balance), allowed);
-        if (taken != credits) emit Shortfall(batch.planId, subscriber, msg.sender, batch.number, credits - taken);
-        if (taken == 0) return;
-
-        if (batch.refundable) {
-            uint256 free = _min(_escrows[batch.planId][subscriber].free, account_.balance);
-            batch.earned += _min(taken, account_.balance - free);
-        }
-        batch.taken += taken;
-        // balance + consumed stays what it is, and that fits.
-        unchecked {
-            account_.balance -= uint88(taken);
-            account_.consumed += uint88(taken);
-        }
-        (stored.balance, stored.consumed) = (account_.balance, account_.consumed);
-        emit TransferSingle(msg.sender, subscriber, address(0), uint256(batch.planId), taken);
-    }
-
-    function _checkVoucher(Batch memory batch, uint256 index, address subscriber, Voucher calldata voucher) private {
-        bytes32 hash = keccak256(abi.encode(VOUCHER_TYPEHASH, batch.planId, subscriber, voucher.ceiling));
-        hash = keccak256(abi.encodePacked(hex"1901", batch.domain, hash));
+        bytes32 hash = keccak256(abi.encode(VOUCHER_TYPEHASH, planId, subscriber, voucher.ceiling));
+        hash = keccak256(abi.encodePacked(hex"1901", domain, hash));
         bool valid = Ecdsa.isSigner(subscriber, hash, voucher.signature)
             || ISignatureValidator(signatureValidator).isValidSignature(subscriber, hash, voucher.signature);
         if (!valid) revert InvalidVoucher(index, subscriber, voucher.ceiling);
@@ -543,15 +557,13 @@ contract PlanRegistry is IPlanRegistry {
     /// @inheritdoc IPlanRegistry
     function announceRefund(bytes32 planId) external locked {
         Record storage record = _refundable(planId);
-        Account memory account_ = _accounts[planId][msg.sender];
-        Escrow memory escrow = _escrows[planId][msg.sender];
+        Escrow storage escrow = _escrows[planId][msg.sender];
         escrow.availableAt = 0;
-        (, uint256 amount, uint256 end) = _refund(record, account_, escrow);
+        (, uint256 amount, uint256 end) = _refund(record, _accounts[planId][msg.sender], escrow);
         if (amount == 0) revert NothingToRefund(planId, msg.sender);
-        escrow.covered = uint88(end);
-        escrow.availableAt = uint40(block.timestamp) + record.refundCooldown;
-        _escrows[planId][msg.sender] = escrow;
-        emit RefundAnnounced(planId, msg.sender, escrow.availableAt);
+        uint40 availableAt = uint40(block.timestamp) + record.refundCooldown;
+        (escrow.covered, escrow.availableAt) = (uint88(end), availableAt);
+        emit RefundAnnounced(planId, msg.sender, availableAt);
     }
 
     /// @inheritdoc IPlanRegistry
@@ -566,28 +578,22 @@ contract PlanRegistry is IPlanRegistry {
     /// @inheritdoc IPlanRegistry
     function takeRefund(bytes32 planId, address to) external locked returns (uint256 amount) {
         Record storage record = _refundable(planId);
-        uint256 availableAt = _escrows[planId][msg.sender].availableAt;
+        Escrow storage escrow = _escrows[planId][msg.sender];
+        uint256 availableAt = escrow.availableAt;
         if (availableAt == 0 || block.timestamp < availableAt) revert RefundNotAvailable(availableAt);
-        Account memory account_ = _accounts[planId][msg.sender];
+        _accrue(planId, msg.sender);
+        Standing standing = _accounts[planId][msg.sender];
         uint256 quantity;
-        (quantity, amount,) = _refund(record, account_, _escrows[planId][msg.sender]);
+        (quantity, amount,) = _refund(record, standing, escrow);
         if (amount == 0) revert NothingToRefund(planId, msg.sender);
 
-        _accrue(planId, record, msg.sender, account_);
-        _escrows[planId][msg.sender].availableAt = 0;
-        uint256 credits = 0;
-        uint256 burnt = 0;
-        if (record.creditsPerUnit == 0) {
-            account_.expiry -= uint40(quantity);
-            burnt = _isExpired(account_) ? 1 : 0;
-        } else {
-            credits = quantity;
-            burnt = quantity;
-        }
-        account_.balance -= uint88(burnt);
-        _accounts[planId][msg.sender] = account_;
+        bool timePlan = record.creditsPerUnit == 0;
+        if (timePlan) standing = standing.withExpiry(standing.expiry() - quantity);
+        uint256 burnt = !timePlan ? quantity : standing.isExpired() ? 1 : 0;
+        _accounts[planId][msg.sender] = standing.burn(burnt);
+        escrow.availableAt = 0;
         if (burnt != 0) emit TransferSingle(msg.sender, msg.sender, address(0), uint256(planId), burnt);
-        emit Refunded(planId, msg.sender, credits, amount);
+        emit Refunded(planId, msg.sender, timePlan ? 0 : quantity, amount);
         Money.send(record.token, to, amount);
     }
 
@@ -606,46 +612,47 @@ contract PlanRegistry is IPlanRegistry {
 
     /// @inheritdoc IPlanRegistry
     function accrue(bytes32 planId, address subscriber) external locked {
-        Record storage record = _refundable(planId);
-        Account memory account_ = _accounts[planId][subscriber];
-        _accrue(planId, record, subscriber, account_);
-        _accounts[planId][subscriber] = account_;
+        _refundable(planId);
+        _accrue(planId, subscriber);
     }
 
     /// @dev What a refund gives now. `end` is where the paid quantity ends: the value of `consumed`, or the time.
-    function _refund(Record storage record, Account memory account_, Escrow memory escrow)
+    function _refund(Record storage record, Standing standing, Escrow memory escrow)
         private
         view
         returns (uint256 quantity, uint256 amount, uint256 end)
     {
         bool timePlan = record.creditsPerUnit == 0;
-        uint256 start = timePlan ? block.timestamp : account_.consumed;
-        if (!_isExpired(account_)) {
-            uint256 held = timePlan ? account_.expiry : account_.balance + start;
-            end = held - _min(escrow.free, held);
+        uint256 start = timePlan ? block.timestamp : standing.consumed();
+        if (!standing.isExpired()) {
+            uint256 last = timePlan ? standing.expiry() : standing.balance() + start;
+            end = last - _min(escrow.free, last);
         }
-        uint256 last = escrow.availableAt == 0 ? end : _min(end, escrow.covered);
-        quantity = last > start ? last - start : 0;
-        amount = quantity * record.price / _quantityPerUnit(record);
+        uint256 covered = escrow.availableAt == 0 ? end : _min(end, escrow.covered);
+        quantity = covered > start ? covered - start : 0;
+        amount = quantity * record.till.price / _quantityPerUnit(record);
     }
 
     /// @dev Clears what has expired, and on a refundable plan moves what was used up by expiry or time to the revenue.
-    /// The caller writes `account_` back.
-    function _accrue(bytes32 planId, Record storage record, address subscriber, Account memory account_) private {
+    function _accrue(bytes32 planId, address subscriber) private {
+        Record storage record = _plans[planId];
+        Standing standing = _accounts[planId][subscriber];
         bool timePlan = record.creditsPerUnit == 0;
-        bool expired = _isExpired(account_);
+        bool expired = standing.isExpired();
+        uint256 balance = standing.balance();
+
         if (record.refundCooldown != 0) {
             Escrow memory escrow = _escrows[planId][subscriber];
             uint256 earned = 0;
-            uint256 left = account_.balance;
+            uint256 left = balance;
             if (timePlan) {
-                uint256 paidUntil = account_.expiry - escrow.free;
+                uint256 paidUntil = standing.expiry() - escrow.free;
                 uint256 until = _min(block.timestamp, paidUntil);
                 if (until > escrow.accruedAt) earned = until - escrow.accruedAt;
                 escrow.accruedAt = uint40(block.timestamp);
-                left = expired ? 0 : account_.expiry - block.timestamp;
+                left = expired ? 0 : standing.expiry() - block.timestamp;
             } else if (expired) {
-                earned = left - _min(escrow.free, left);
+                earned = balance - _min(escrow.free, balance);
                 left = 0;
             }
             escrow.free = uint88(_min(escrow.free, left));
@@ -654,12 +661,13 @@ contract PlanRegistry is IPlanRegistry {
                 emit RefundAnnounced(planId, subscriber, 0);
             }
             _escrows[planId][subscriber] = escrow;
-            if (earned != 0) record.revenue = _toUint112(record.revenue + earned);
+            if (earned != 0) _earn(record, earned);
         }
-        if (expired && account_.balance != 0) {
-            if (!timePlan) emit CreditsExpired(planId, subscriber, account_.balance);
-            emit TransferSingle(msg.sender, subscriber, address(0), uint256(planId), account_.balance);
-            account_.balance = 0;
+
+        if (expired && balance != 0) {
+            _accounts[planId][subscriber] = standing.burn(balance);
+            if (!timePlan) emit CreditsExpired(planId, subscriber, balance);
+            emit TransferSingle(msg.sender, subscriber, address(0), uint256(planId), balance);
         }
     }
 
@@ -712,8 +720,18 @@ contract PlanRegistry is IPlanRegistry {
     }
 
     function _gross(Record storage record) private view returns (uint256) {
-        if (record.refundCooldown == 0) return record.revenue;
-        return uint256(record.revenue) * record.price / _quantityPerUnit(record);
+        Till memory till = record.till;
+        if (record.refundCooldown == 0) return till.revenue;
+        return uint256(till.revenue) * till.price / _quantityPerUnit(record);
+    }
+
+    function _earn(Record storage record, uint256 earned) private {
+        record.till.revenue = _plus(record.till.revenue, earned);
+    }
+
+    function _plus(uint256 revenue, uint256 earned) private pure returns (uint112) {
+        if (earned > type(uint112).max - revenue) revert LimitOverflow();
+        return uint112(revenue + earned);
     }
 
     // ------------------------------------------------------------------------------------------------------ reads
@@ -726,12 +744,12 @@ contract PlanRegistry is IPlanRegistry {
             pendingOwner: _pendingOwner[planId],
             paused: record.sales == Sales.Paused,
             retired: record.sales == Sales.Retired,
-            sold: record.sold,
-            metadata: record.metadata,
+            sold: record.till.sold,
+            metadata: _metadata[planId],
             revenue: _gross(record),
             terms: Terms({
                 token: record.token,
-                price: record.price,
+                price: record.till.price,
                 creditsPerUnit: record.creditsPerUnit,
                 duration: record.duration,
                 purchaseLimit: record.purchaseLimit,
@@ -750,8 +768,8 @@ contract PlanRegistry is IPlanRegistry {
     {
         Record storage record = _plans[planId];
         owner = record.owner;
-        onSale =
-            owner != address(0) && record.sales == Sales.Open && (record.supply == 0 || record.sold < record.supply);
+        onSale = owner != address(0) && record.sales == Sales.Open
+            && (record.supply == 0 || record.till.sold < record.supply);
         retired = record.sales == Sales.Retired;
         timePlan = owner != address(0) && record.creditsPerUnit == 0;
     }
@@ -763,7 +781,7 @@ contract PlanRegistry is IPlanRegistry {
 
     /// @inheritdoc IPlanRegistry
     function account(bytes32 planId, address subscriber) external view returns (Account memory) {
-        return _accounts[planId][subscriber];
+        return _accounts[planId][subscriber].unpack();
     }
 
     /// @inheritdoc IPlanRegistry
@@ -780,8 +798,8 @@ contract PlanRegistry is IPlanRegistry {
 
     /// @inheritdoc IERC1155
     function balanceOf(address subscriber, uint256 id) public view returns (uint256) {
-        Account memory account_ = _accounts[bytes32(id)][subscriber];
-        return _isExpired(account_) ? 0 : account_.balance;
+        Standing standing = _accounts[bytes32(id)][subscriber];
+        return standing.isExpired() ? 0 : standing.balance();
     }
 
     /// @inheritdoc IERC1155
@@ -822,7 +840,8 @@ contract PlanRegistry is IPlanRegistry {
 
     /// @inheritdoc IERC1155
     function uri(uint256 id) external view returns (string memory) {
-        bytes32 metadata = _existing(bytes32(id)).metadata;
+        _existing(bytes32(id));
+        bytes32 metadata = _metadata[bytes32(id)];
         return metadata == 0 ? "" : string.concat("ipfs://", Cid.fromDigest(metadata));
     }
 
@@ -851,15 +870,6 @@ contract PlanRegistry is IPlanRegistry {
     function _quantityPerUnit(Record storage record) private view returns (uint256) {
         uint256 credits = record.creditsPerUnit;
         return credits == 0 ? record.duration : credits;
-    }
-
-    function _isExpired(Account memory account_) private view returns (bool) {
-        return account_.expiry != 0 && block.timestamp >= account_.expiry;
-    }
-
-    function _toUint112(uint256 value) private pure returns (uint112) {
-        if (value > type(uint112).max) revert LimitOverflow();
-        return uint112(value);
     }
 
     function _min(uint256 a, uint256 b) private pure returns (uint256) {

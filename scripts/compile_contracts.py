@@ -26,7 +26,7 @@ CONTRACTS = ("PlanRegistry", "AssetRegistry", "NodeRegistry", "SignatureValidato
 VERSION = "0.8.30"
 # The same as in foundry.toml.
 SETTINGS: dict[str, Any] = {
-    "optimizer": {"enabled": True, "runs": 200},
+    "optimizer": {"enabled": True, "runs": 2_000},
     "viaIR": True,
     "evmVersion": "cancun",
     "metadata": {"bytecodeHash": "none"},

@@ -247,7 +247,7 @@ interface IPlanRegistry is IERC1155 {
     /// @notice Gives `units` to `subscriber` without payment on the chain (fiat sale, gift, promotion). Not counted
     /// against the purchase limit or the supply, possible while paused, not after `retire`. On a refundable plan granted
     /// credits are consumed last and never refunded.
-    function grant(bytes32 planId, address subscriber, uint32 units) external;
+    function grant(bytes32 planId, address subscriber, uint48 units) external;
 
     // -------------------------------------------------------------------------------------------------- purchases
 
@@ -256,14 +256,14 @@ interface IPlanRegistry is IERC1155 {
     /// @param maxPrice The most the payer accepts to pay in all, in base units.
     /// @dev Reverts with PlanUnknown, PlanNotOnSale, SoldOut, PurchaseLimitReached, PriceAboveMaximum, WrongPayment,
     /// NoUnits, NoSubscriber, UnsafeRecipient, LimitOverflow, TransferFailed.
-    function purchase(bytes32 planId, address subscriber, uint32 units, uint256 maxPrice) external payable;
+    function purchase(bytes32 planId, address subscriber, uint48 units, uint256 maxPrice) external payable;
 
     /// @notice The same with an ERC-2612 permit of the caller for exactly the price; a permit that somebody else has
     /// already submitted does no harm as long as the allowance is there.
     function purchaseWithPermit(
         bytes32 planId,
         address subscriber,
-        uint32 units,
+        uint48 units,
         uint256 maxPrice,
         uint256 deadline,
         uint8 v,
@@ -277,7 +277,7 @@ interface IPlanRegistry is IERC1155 {
     function purchaseWithAuthorisation(
         bytes32 planId,
         address subscriber,
-        uint32 units,
+        uint48 units,
         address payer,
         bytes32 salt,
         uint256 validAfter,
@@ -286,7 +286,7 @@ interface IPlanRegistry is IERC1155 {
     ) external;
 
     /// @notice keccak256(abi.encode(chain id, this contract, planId, subscriber, units, salt)).
-    function authorisationNonce(bytes32 planId, address subscriber, uint32 units, bytes32 salt)
+    function authorisationNonce(bytes32 planId, address subscriber, uint48 units, bytes32 salt)
         external
         view
         returns (bytes32);
