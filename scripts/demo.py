@@ -66,7 +66,7 @@ class Demo:
             plan = await world.create_plan(credits=CREDITS, price=PRICE, title="Maths, 100 credits")
             self.plan, step.gas = plan.plan_id, plan.receipt.gas_used
         show.detail("plan", str(self.plan))
-        with show.step("builder", f"seal, pin and register the assistant: {PER_CALL} credits a call") as step:
+        with show.step("builder", f"seal, pin, register an assistant: {PER_CALL} credits a call") as step:
             self.assistant = await self.register()
             step.gas = self.assistant.receipt.gas_used if self.assistant.receipt else None
             step.note = "the definition and the builder's API key are encrypted to the node: nobody else can open them"
@@ -114,8 +114,8 @@ class Demo:
         """One streamed answer through the official client."""
         show, first = self.terminal, 0.0
         show.write(f"      {show.paint('>', 'dim')} What is {QUESTIONS[0]}?\n      {show.paint('<', 'dim')} ")
-        began = time.perf_counter()
         async with self.client(self.key) as client:
+            began = time.perf_counter()
             stream = await client.responses.create(
                 model=str(self.assistant.did), input=f"What is {QUESTIONS[0]}?", stream=True
             )
@@ -134,8 +134,8 @@ class Demo:
         show = self.terminal
         left = CREDITS - PER_CALL
         with show.step("subscriber", f"{AT_ONCE} calls at once, with {left} credits left") as step:
-            answered = await asyncio.gather(*(self.ask(self.key, question) for question in QUESTIONS[:AT_ONCE]))
-            paid = sum(answered)
+            async with self.client(self.key) as client:
+                paid = sum(await asyncio.gather(*(self.ask(client, question) for question in QUESTIONS[:AT_ONCE])))
             self.calls += paid
             step.credits = str(paid * PER_CALL)
             step.note = f"{paid} answered, {AT_ONCE - paid} refused with 402: reserved before they run, never overspent"
@@ -179,11 +179,10 @@ class Demo:
         """The official client, at the node."""
         return self.world.async_openai(key).with_options(timeout=60)
 
-    async def ask(self, key: str, question: str) -> bool:
+    async def ask(self, client: openai.AsyncOpenAI, question: str) -> bool:
         """Whether one plain call was answered; False when it was refused with 402."""
         try:
-            async with self.client(key) as client:
-                await client.responses.create(model=str(self.assistant.did), input=f"What is {question}?")
+            await client.responses.create(model=str(self.assistant.did), input=f"What is {question}?")
         except openai.APIStatusError as error:
             if error.status_code != 402:
                 raise

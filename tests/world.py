@@ -86,6 +86,7 @@ class NodeProcess:
     wallet: LocalWallet
     registered: Receipt
     settings: dict[str, str]
+    on_start: Callable[[Child], None]
     process: Child | None = None
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
@@ -106,6 +107,7 @@ class NodeProcess:
         self.process = await self.stack.enter_async_context(
             child("nvm-node", *NODE, "serve", ready=NODE_READY, log=log, env=self.environ, cwd=ROOT)
         )
+        self.on_start(self.process)
 
     async def stop(self) -> None:
         """Ends it in order; `start` starts it again on the same ledger."""
@@ -162,6 +164,7 @@ class World:
     ) -> None:
         self._block_time, self._node_settings, self._folder, self._stand_in = block_time, node, folder, stand_in
         self._stack = AsyncExitStack()
+        self._children: list[Child] = []
         self._plans = self._assistants = 0
 
     async def __aenter__(self) -> World:
@@ -177,6 +180,11 @@ class World:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
 
+    @property
+    def processes(self) -> list[Child]:
+        """The processes that run now."""
+        return [one for one in self._children if one.process.returncode is None]
+
     async def close(self) -> None:
         """Ends every process and removes the temporary folder."""
         await self._stack.aclose()
@@ -187,9 +195,12 @@ class World:
         self.folder = self._folder or Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="nvm-world-")))
         self.folder.mkdir(parents=True, exist_ok=True)
         self.store = LocalStore(self.folder / "blocks")
-        self.rpc_url = f"http://{(await enter(self._anvil())).found[1]}"
+        anvil = await enter(self._anvil())
+        self._children.append(anvil)
+        self.rpc_url = f"http://{anvil.found[1]}"
         if self._stand_in:
             process = await enter(self._provider())
+            self._children.append(process)
             self.provider = ProviderProcess(process, process.found[1], PROVIDER_KEY)
         self.chain = await enter(open_chain(self.rpc_url, CHAIN_ID))
         self.operator, self.builder = (LocalWallet(Secret(key)) for key in KEYS[:2])
@@ -234,7 +245,7 @@ class World:
         }
         if self._stand_in:
             common["allow_local_providers"] = urlsplit(self.provider.url).netloc
-        node = NodeProcess(url, wallet, receipt, {**common, **(settings or {})})
+        node = NodeProcess(url, wallet, receipt, {**common, **(settings or {})}, self._children.append)
         self._stack.push_async_callback(node.stop)
         if serve:
             await node.start()
