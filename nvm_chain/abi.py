@@ -100,13 +100,9 @@ class Abi:
         self.errors = tuple(_signature(e) for e in entries if e["type"] == "error")
 
     @staticmethod
+    @cache
     def of(name: str) -> Abi:
         """The ABI of one of CONTRACTS. Raises InvalidInput for another name."""
-        return Abi._load(name)
-
-    @staticmethod
-    @cache
-    def _load(name: str) -> Abi:
         return Abi(name, artifact(name)["abi"])
 
     def call(self, to: str, function: str, *args: Any, value: int = 0) -> Call[Any]:
@@ -153,6 +149,7 @@ class Abi:
         )
 
 
+@cache
 def artifact(name: str) -> Json:
     """The compiled contract as JSON: abi, bytecode, deployedBytecode, compiler. Raises InvalidInput."""
     if name not in CONTRACTS:
