@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ARTIFACTS = Path(__file__).resolve().parents[2] / "nvm_chain" / "artifacts"
+from scripts import compile_contracts, setup
+
+ROOT = Path(__file__).resolve().parents[2]
+ARTIFACTS = ROOT / "nvm_chain" / "artifacts"
+FOUNDRY = tomllib.loads((ROOT / "foundry.toml").read_text())
+
+
+def test_ape_forge_and_our_own_script_compile_alike() -> None:
+    import ape
+
+    ours, forge = compile_contracts.SETTINGS, FOUNDRY["profile"]["default"]
+    solidity = ape.project.config.solidity
+    npm = json.loads((ROOT / "package.json").read_text())["devDependencies"]["solc"]
+    assert solidity.version == npm == setup.SOLC == compile_contracts.VERSION
+    assert solidity.evm_version == forge["evm_version"] == ours["evmVersion"]
+    assert (solidity.optimize, solidity.optimization_runs) == tuple(ours["optimizer"].values())
+    assert solidity.via_ir is ours["viaIR"] is True
+    for restriction in forge["compilation_restrictions"]:
+        assert (restriction["via_ir"], restriction["optimizer_runs"]) == (True, ours["optimizer"]["runs"])
+    assert {Path(restriction["paths"]).stem for restriction in forge["compilation_restrictions"]} == set(
+        compile_contracts.CONTRACTS
+    )
 
 
 def test_the_chain_is_anvil(networks: Any) -> None:
