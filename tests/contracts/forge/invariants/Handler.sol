@@ -1,0 +1,504 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {IAssetRegistry} from "../../../../contracts/interfaces/IAssetRegistry.sol";
+import {IERC1155} from "../../../../contracts/interfaces/IERC1155.sol";
+import {IPlanRegistry} from "../../../../contracts/interfaces/IPlanRegistry.sol";
+import {Vm} from "../Vm.sol";
+import {World} from "../World.sol";
+import {RevertingPayee} from "../actors/Payees.sol";
+import {Wallet1271} from "../actors/Wallets.sol";
+import {DevToken} from "../tokens/DevToken.sol";
+import {Erc20} from "../tokens/Erc20.sol";
+import {FalseToken, FeeToken, NoReturnToken, ReentrantToken, RevertingToken} from "../tokens/Hostile.sol";
+import {Ghost} from "./Ghost.sol";
+
+/// @notice Many people use many plans at once, honestly and not. Before each call the ghost says whether it must succeed;
+/// afterwards the call must have done so, and the ghost has moved the same way. A wrong prediction reverts, and a revert of
+/// the handler fails the campaign (fail_on_revert).
+contract Handler is World, Ghost {
+    uint16 internal constant FEE = 333;
+
+    address[] internal subscribers;
+    address[] internal builders;
+    address[] internal servers;
+    address[] internal tokens;
+    DevToken internal dollar;
+    RevertingToken internal moody;
+    FalseToken internal sulky;
+    ReentrantToken internal sneaky;
+    address internal grumpyPayee;
+    /// How often each action did what it set out to do: a campaign that never gets anywhere proves nothing.
+    mapping(bytes4 => uint256) public successes;
+
+    function setUp() public override {
+        super.setUp();
+        deploy(treasury, FEE);
+        servers = [registerNode("node"), registerNode("other node")];
+        builders = [builder, account("second builder")];
+        subscribers = [alice, bob, account("carol"), address(new Wallet1271(account("wallet owner")))];
+        dollar = new DevToken();
+        (moody, sulky, sneaky) = (new RevertingToken(), new FalseToken(), new ReentrantToken());
+        grumpyPayee = address(new RevertingPayee());
+        tokens = [
+            address(0),
+            address(dollar),
+            address(new NoReturnToken()),
+            address(moody),
+            address(sulky),
+            address(sneaky),
+            address(new FeeToken())
+        ];
+        openPlans();
+    }
+
+    // -------------------------------------------------------------------------------------------------- the plans
+
+    function openPlans() private {
+        IPlanRegistry.Payee[] memory none = new IPlanRegistry.Payee[](0);
+        IPlanRegistry.Payee[] memory three = new IPlanRegistry.Payee[](3);
+        three[0] = IPlanRegistry.Payee(builder, 3_333);
+        three[1] = IPlanRegistry.Payee(grumpyPayee, 3_333);
+        three[2] = IPlanRegistry.Payee(treasury, 3_334);
+        // token, price, credits, duration, limit, supply, cooldown, vouchers
+        open(IPlanRegistry.Terms(address(0), 7, 3, 0, 60, 500, 0, false), none); // plain
+        open(IPlanRegistry.Terms(address(0), 0, 10, 0, 2, 0, 0, false), none); // trial
+        open(IPlanRegistry.Terms(address(0), 1 ether + 1, 1_000_003, 0, 0, 0, 1 hours, false), none); // refundable
+        open(IPlanRegistry.Terms(address(0), 11, 0, 5 hours + 1, 0, 0, 1 hours, false), three); // refundable time
+        open(IPlanRegistry.Terms(address(dollar), 1_000_003, 0, 1 days, 0, 0, 0, false), three); // time
+        open(IPlanRegistry.Terms(address(dollar), 13, 29, 6 hours, 0, 0, 2 hours, false), none); // both, refundable
+        open(IPlanRegistry.Terms(address(0), 5, 50, 12 hours, 0, 0, 0, true), none); // both, vouchers
+        open(IPlanRegistry.Terms(tokens[2], 17, 23, 0, 0, 0, 3 hours, true), three); // no-return, refundable, vouchers
+        open(IPlanRegistry.Terms(address(moody), 19, 7, 0, 0, 0, 1 hours, false), none); // reverting
+        open(IPlanRegistry.Terms(address(sulky), 3, 11, 2 hours, 0, 0, 0, false), none); // false-returning
+        open(IPlanRegistry.Terms(address(sneaky), 9, 4, 0, 0, 0, 1 hours, false), none); // re-entrant
+        open(IPlanRegistry.Terms(tokens[6], 100, 4, 0, 0, 0, 0, false), none); // fee on transfer
+        open(IPlanRegistry.Terms(address(dollar), 5, 0, 3 hours, 0, 0, 1 hours, false), none); // refundable time
+    }
+
+    function open(IPlanRegistry.Terms memory terms, IPlanRegistry.Payee[] memory payees) private {
+        uint256 plan = offered.length;
+        bytes32 id = createPlan(terms, payees);
+        (uint64 min, uint64 max) = terms.creditsPerUnit == 0 ? (0, 0) : (uint64(plan % 3), uint64(20 + plan));
+        Offered storage entry_ = offered.push();
+        (entry_.id, entry_.terms, entry_.termsHash) = (id, terms, keccak256(abi.encode(terms)));
+        (entry_.owner, entry_.min, entry_.max) = (builder, min, max);
+        vm.prank(builder);
+        entry_.did = assets.register(newSalt(), keccak256("metadata"), offerOf(id, min, max), servers);
+        for (uint256 i; i < payees.length; i++) {
+            splits[plan].push(payees[i]);
+        }
+        for (uint256 i; i < servers.length; i++) {
+            nodeUntil[plan][servers[i]] = type(uint256).max;
+        }
+    }
+
+    function rule(uint256 plan) internal view returns (uint256 min, uint256 max) {
+        Offered storage o = offered[plan];
+        (min, max) = (o.min, o.max);
+        if (o.effectiveAt == 0 || block.timestamp < o.effectiveAt) return (min, max);
+        if (block.timestamp >= o.effectiveAt + 1 days) return (o.nextMin, o.nextMax);
+        return (min < o.nextMin ? min : o.nextMin, max > o.nextMax ? max : o.nextMax);
+    }
+
+    // ------------------------------------------------------------------------------------------------ one call
+
+    /// @notice Makes the call; it must succeed exactly if `expected`. Adds up the ERC-1155 events.
+    function attempt(address who, uint256 value, bytes memory data, bool expected) internal returns (bytes memory) {
+        if (who.balance < value) vm.deal(who, value);
+        vm.recordLogs();
+        vm.prank(who);
+        (bool ok, bytes memory result) = address(plans).call{value: value}(data);
+        vm.assertEq(ok, expected, "the call did not go as the specification says");
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        if (!ok) return result;
+        successes[bytes4(data)]++;
+        for (uint256 i; i < logs.length; i++) {
+            if (logs[i].emitter != address(plans) || logs[i].topics[0] != IERC1155.TransferSingle.selector) continue;
+            (uint256 id, uint256 amount) = abi.decode(logs[i].data, (uint256, uint256));
+            (address from, address to) =
+                (address(uint160(uint256(logs[i].topics[2]))), address(uint160(uint256(logs[i].topics[3]))));
+            yes((from == address(0)) != (to == address(0)), "credits are minted or burnt, never moved");
+            uint256 plan = planWith(bytes32(id));
+            if (from == address(0)) holders[plan][to].tokens += amount;
+            else holders[plan][from].tokens -= amount;
+        }
+        yes(sneaky.attempts() == 0 || !sneaky.succeeded(), "a re-entering call got through");
+        return result;
+    }
+
+    function planWith(bytes32 id) internal view returns (uint256 plan) {
+        while (offered[plan].id != id) plan++;
+    }
+
+    function pickPlan(uint256 seed) internal view returns (uint256) {
+        return seed % offered.length;
+    }
+
+    function pick(address[] storage list, uint256 seed) internal view returns (address) {
+        return list[seed % list.length];
+    }
+
+    function keyFor(address subscriber) internal pure returns (uint256) {
+        string[4] memory names = ["alice", "bob", "carol", "wallet owner"];
+        for (uint256 i; i < 3; i++) {
+            if (vm.addr(keyOf(names[i])) == subscriber) return keyOf(names[i]);
+        }
+        return keyOf(names[3]);
+    }
+
+    /// @notice Whether the plan's token moves now.
+    function tokenWorks(uint256 plan) internal view returns (bool) {
+        address token = offered[plan].terms.token;
+        if (token == address(moody)) return !moody.broken();
+        if (token == address(sulky)) return !sulky.broken();
+        return true;
+    }
+
+    function mayBuy(uint256 plan, address subscriber, uint256 units, uint256 bound) internal view returns (bool) {
+        Offered storage o = offered[plan];
+        return !o.paused && !o.retired && units != 0 && bound >= units * o.terms.price
+            && (o.terms.supply == 0 || o.sold + units <= o.terms.supply)
+            && (o.terms.purchaseLimit == 0 || holders[plan][subscriber].units + units <= o.terms.purchaseLimit);
+    }
+
+    // ---------------------------------------------------------------------------------------------------- purchases
+
+    function buyFor(uint256 planSeed, uint256 who, uint256 payerSeed, uint256 units, uint256 slip) external {
+        uint256 plan = pickPlan(planSeed);
+        address subscriber = pick(subscribers, who);
+        address payer = pick(subscribers, payerSeed);
+        units = within(units, 0, 9);
+        uint256 due = units * offered[plan].terms.price;
+        address token = offered[plan].terms.token;
+        uint256 value = token == address(0) ? due : 0;
+        uint256 bound = slip % 16 == 0 && due != 0 ? due - 1 : due;
+        if (slip % 16 == 1) value++;
+        bool expected = mayBuy(plan, subscriber, units, bound) && slip % 16 != 1;
+        if (token != address(0)) {
+            stock(payer, token, due);
+            expected = expected && tokenWorks(plan) && token != tokens[6];
+        }
+        uint48 count = uint48(units);
+        attempt(payer, value, abi.encodeCall(plans.purchase, (offered[plan].id, subscriber, count, bound)), expected);
+        if (expected) giveGhost(plan, subscriber, units, true);
+    }
+
+    function stock(address payer, address token, uint256 amount) internal {
+        Erc20(token).mint(payer, amount);
+        vm.prank(payer);
+        (bool ok,) = token.call(abi.encodeCall(Erc20.approve, (address(plans), amount)));
+        require(ok, "approve");
+    }
+
+    function buyWithAuthorisation(uint256 planSeed, uint256 who, uint256 units, uint256 slip) external {
+        uint256 plan = [uint256(4), 5, 12][planSeed % 3];
+        address subscriber = pick(subscribers, who);
+        units = within(units, 1, 5);
+        uint256 due = units * offered[plan].terms.price;
+        dollar.mint(bob, due);
+        bytes32 salt = newSalt();
+        bytes32 nonce = plans.authorisationNonce(offered[plan].id, subscriber, uint48(units), salt);
+        bytes32 structHash = keccak256(
+            abi.encode(
+                dollar.RECEIVE_WITH_AUTHORIZATION_TYPEHASH(), bob, address(plans), due, 0, type(uint256).max, nonce
+            )
+        );
+        bytes memory signed =
+            signature(keyOf("bob"), keccak256(abi.encodePacked("\x19\x01", dollar.DOMAIN_SEPARATOR(), structHash)));
+        address receiver = slip % 8 == 0 ? relayer : subscriber; // a relayer that helps itself
+        bool expected = receiver == subscriber && mayBuy(plan, subscriber, units, due);
+        bytes memory data = abi.encodeCall(
+            plans.purchaseWithAuthorisation,
+            (offered[plan].id, receiver, uint48(units), bob, salt, 0, type(uint256).max, signed)
+        );
+        attempt(relayer, 0, data, expected);
+        if (expected) giveGhost(plan, subscriber, units, true);
+    }
+
+    function grantTo(uint256 planSeed, uint256 who, uint256 units, uint256 slip) external {
+        uint256 plan = pickPlan(planSeed);
+        address subscriber = pick(subscribers, who);
+        units = within(units, 0, 4);
+        address caller = slip % 8 == 0 ? stranger : offered[plan].owner;
+        bool expected = caller == offered[plan].owner && units != 0 && !offered[plan].retired;
+        attempt(caller, 0, abi.encodeCall(plans.grant, (offered[plan].id, subscriber, uint48(units))), expected);
+        if (expected) giveGhost(plan, subscriber, units, false);
+    }
+
+    // --------------------------------------------------------------------------------------------------- settlement
+
+    struct Claim {
+        address subscriber;
+        uint256 calls;
+        uint256 credits;
+        uint256 ceiling;
+        bool forged;
+    }
+
+    function settleBatch(uint256 planSeed, uint256 nodeSeed, uint256 seed, uint256 slip) external {
+        uint256 plan = pickPlan(planSeed);
+        address server = slip % 16 == 0 ? stranger : pick(servers, nodeSeed);
+        Claim[] memory claims = new Claim[](1 + seed % 3);
+        bytes32[] memory list = new bytes32[](claims.length);
+        bool expected = server != stranger && block.timestamp < nodeUntil[plan][server] && slip % 16 != 1;
+        (uint256 min, uint256 max) = rule(plan);
+        for (uint256 i; i < claims.length; i++) {
+            uint256 random = uint256(keccak256(abi.encode(seed, i)));
+            Claim memory claim = claims[i];
+            claim.subscriber = pick(subscribers, random);
+            claim.calls = (random >> 8) % 6;
+            claim.credits = within(random >> 16, claim.calls * min, claim.calls * max);
+            if ((random >> 240) % 32 == 0) claim.credits = claim.calls * max + 1;
+            expected = expected && claim.credits <= claim.calls * max;
+            claim.ceiling = holders[plan][claim.subscriber].consumed + (random >> 128) % 60;
+            claim.forged = offered[plan].terms.voucherRequired && (random >> 248) % 32 == 0;
+            expected = expected && !claim.forged;
+            list[i] = entry(claim.subscriber, claim.calls, claim.credits);
+        }
+        uint64 batch = batches[plan][server] + (slip % 16 == 1 ? (slip >> 8) % 2 == 0 ? 0 : 2 : 1);
+        attempt(server, 0, settlement(plan, batch, list, claims), expected);
+        if (!expected) return;
+        batches[plan][server] = batch;
+        for (uint256 i; i < claims.length; i++) {
+            settleGhost(plan, claims[i]);
+        }
+    }
+
+    function settlement(uint256 plan, uint64 batch, bytes32[] memory list, Claim[] memory claims)
+        internal
+        returns (bytes memory)
+    {
+        Offered storage o = offered[plan];
+        if (!o.terms.voucherRequired) return abi.encodeCall(plans.settle, (o.did, o.id, batch, 0, list));
+        IPlanRegistry.Voucher[] memory signed = new IPlanRegistry.Voucher[](claims.length);
+        for (uint256 i; i < claims.length; i++) {
+            Claim memory claim = claims[i];
+            uint256 key = claim.forged ? keyOf("forger") : keyFor(claim.subscriber);
+            signed[i] = voucher(o.id, key, claim.subscriber, claim.ceiling);
+            Holder storage holder = holders[plan][claim.subscriber];
+            if (!claim.forged && claim.ceiling > holder.ceiling) holder.ceiling = claim.ceiling;
+        }
+        return abi.encodeCall(plans.settleWithVouchers, (o.did, o.id, batch, 0, list, signed));
+    }
+
+    function settleGhost(uint256 plan, Claim memory claim) internal {
+        if (isTime(plan)) return;
+        Holder storage holder = holders[plan][claim.subscriber];
+        uint256 taken = claim.credits < left(holder) ? claim.credits : left(holder);
+        if (offered[plan].terms.voucherRequired) {
+            uint256 room = claim.ceiling > holder.consumed ? claim.ceiling - holder.consumed : 0;
+            if (room < taken) taken = room;
+        }
+        uint256 paid = useUp(holder, taken);
+        holder.consumed += taken;
+        if (isRefundable(plan)) offered[plan].revenue += paid;
+    }
+
+    // ------------------------------------------------------------------------------------------------------ refunds
+
+    function announce(uint256 planSeed, uint256 who) external {
+        uint256 plan = pickPlan(planSeed);
+        address subscriber = pick(subscribers, who);
+        Holder storage holder = holders[plan][subscriber];
+        elapse(plan, subscriber);
+        bool lapsed = !isTime(plan) && hasExpired(holder);
+        uint256 paid = lapsed ? 0 : holder.announced + holder.bought;
+        bool expected = isRefundable(plan) && worth(plan, paid) != 0;
+        attempt(subscriber, 0, abi.encodeCall(plans.announceRefund, (offered[plan].id)), expected);
+        if (!expected) return;
+        (holder.announced, holder.bought) = (paid, 0);
+        holder.availableAt = block.timestamp + offered[plan].terms.refundCooldown;
+    }
+
+    function cancel(uint256 planSeed, uint256 who) external {
+        uint256 plan = pickPlan(planSeed);
+        address subscriber = pick(subscribers, who);
+        Holder storage holder = holders[plan][subscriber];
+        bool expected = isRefundable(plan) && holder.availableAt != 0;
+        elapse(plan, subscriber);
+        attempt(subscriber, 0, abi.encodeCall(plans.cancelRefund, (offered[plan].id)), expected);
+        if (!expected) return;
+        (holder.announced, holder.bought, holder.availableAt) = (0, holder.announced + holder.bought, 0);
+    }
+
+    function take(uint256 planSeed, uint256 who, uint256 slip) external {
+        uint256 plan = pickPlan(planSeed);
+        address subscriber = pick(subscribers, who);
+        Holder storage holder = holders[plan][subscriber];
+        (uint256 quantity, uint256 amount) = quote(plan, subscriber);
+        address to = slip % 8 == 0 ? grumpyPayee : treasury;
+        bool expected = isRefundable(plan) && holder.availableAt != 0 && block.timestamp >= holder.availableAt
+            && amount != 0 && tokenWorks(plan) && !(to == grumpyPayee && offered[plan].terms.token == address(0));
+        uint256 before = wealth(offered[plan].terms.token, to);
+        attempt(subscriber, 0, abi.encodeCall(plans.takeRefund, (offered[plan].id, to)), expected);
+        if (!expected) return;
+        eq(wealth(offered[plan].terms.token, to) - before, amount, "a refund arrives");
+        accrueGhost(plan, subscriber);
+        (holder.announced, holder.availableAt) = (0, 0);
+        offered[plan].refundedOut += amount;
+        refundsTaken++;
+        if (isTime(plan)) holder.expiry = block.timestamp + left(holder);
+        else holder.refunded += quantity;
+    }
+
+    function accrueFor(uint256 planSeed, uint256 who) external {
+        uint256 plan = pickPlan(planSeed);
+        address subscriber = pick(subscribers, who);
+        bool expected = isRefundable(plan);
+        attempt(stranger, 0, abi.encodeCall(plans.accrue, (offered[plan].id, subscriber)), expected);
+        if (expected) accrueGhost(plan, subscriber);
+    }
+
+    function wealth(address token, address account_) internal view returns (uint256) {
+        return token == address(0) ? account_.balance : Erc20(token).balanceOf(account_);
+    }
+
+    // ----------------------------------------------------------------------------------------------------- earnings
+
+    function earners() public view returns (address[6] memory) {
+        return [builders[0], builders[1], treasury, grumpyPayee, stranger, alice];
+    }
+
+    function withdrawFor(uint256 planSeed, uint256 who, uint256 slip) external {
+        uint256 plan = pickPlan(planSeed);
+        address earner = earners()[who % 6];
+        address token = offered[plan].terms.token;
+        bool elsewhere = slip % 4 == 0;
+        address to = elsewhere ? relayer : earner;
+        uint256 amount = owed(plan, earner, treasury, FEE);
+        bool expected = amount != 0 && tokenWorks(plan) && !(to == grumpyPayee && token == address(0));
+        uint256 before = wealth(token, to);
+        bytes32 id = offered[plan].id;
+        if (elsewhere) attempt(earner, 0, abi.encodeCall(plans.withdrawTo, (id, to)), expected);
+        else attempt(stranger, 0, abi.encodeCall(plans.withdraw, (id, earner)), expected);
+        if (!expected) return;
+        uint256 arrives = token == tokens[6] ? amount - amount / 100 : amount;
+        eq(wealth(token, to) - before, arrives, "earnings arrive");
+        withdrawn[plan][earner] += amount;
+        offered[plan].withdrawnOut += amount;
+    }
+
+    function donate(uint256 tokenSeed, uint256 amount) external {
+        address token = tokens[1 + tokenSeed % (tokens.length - 1)];
+        amount = within(amount, 1, 1_000);
+        Erc20(token).mint(address(plans), amount);
+        donated[token] += amount;
+    }
+
+    // -------------------------------------------------------------------------------------------------- the builders
+
+    function pause(uint256 planSeed, bool paused, uint256 slip) external {
+        uint256 plan = pickPlan(planSeed);
+        address caller = slip % 8 == 0 ? stranger : offered[plan].owner;
+        bool expected = caller != stranger && !offered[plan].retired;
+        attempt(caller, 0, abi.encodeCall(plans.setPaused, (offered[plan].id, paused)), expected);
+        if (expected) offered[plan].paused = paused;
+    }
+
+    function retirePlan(uint256 planSeed, uint256 slip) external {
+        uint256 plan = pickPlan(planSeed);
+        address caller = slip % 64 == 0 ? offered[plan].owner : stranger; // seldom: it is for good
+        attempt(caller, 0, abi.encodeCall(plans.retire, (offered[plan].id)), caller != stranger);
+        if (caller != stranger) (offered[plan].retired, offered[plan].paused) = (true, false);
+    }
+
+    function handOver(uint256 planSeed, uint256 to, uint256 slip) external {
+        uint256 plan = pickPlan(planSeed);
+        Offered storage o = offered[plan];
+        address next = pick(builders, to);
+        bool expected = slip % 4 != 0;
+        attempt(expected ? o.owner : next == o.owner ? stranger : next, 0, abi.encodeCall(plans.offerPlan, (o.id, next)), expected);
+        if (expected) o.pendingOwner = next;
+        address taker = slip % 4 == 1 ? stranger : next;
+        expected = o.pendingOwner == taker;
+        attempt(taker, 0, abi.encodeCall(plans.acceptPlan, (o.id)), expected);
+        if (!expected) return;
+        if (splits[plan].length == 0) {
+            uint256 net = gross(plan) - feeOf(gross(plan), FEE);
+            formerEarnings[plan][o.owner] += net - o.handedOver;
+            o.handedOver = net;
+        }
+        (o.owner, o.pendingOwner) = (taker, address(0));
+    }
+
+    function changeRule(uint256 planSeed, uint64 min, uint64 max, uint256 slip) external {
+        uint256 plan = pickPlan(planSeed);
+        Offered storage o = offered[plan];
+        (min, max) = (uint64(within(min, 0, 10)), uint64(within(max, 5, 40)));
+        if (isTime(plan)) (min, max) = (0, 0);
+        bool open_ = o.effectiveAt != 0 && block.timestamp >= o.effectiveAt && block.timestamp < o.effectiveAt + 1 days;
+        address caller = slip % 8 == 0 ? stranger : builder;
+        bool expected = caller == builder && min <= max && !open_;
+        vm.prank(caller);
+        (bool ok,) =
+            address(assets).call(abi.encodeCall(assets.changeOffer, (o.did, IAssetRegistry.OfferInput(o.id, min, max))));
+        vm.assertEq(ok, expected, "changeOffer");
+        if (!ok) return;
+        if (o.effectiveAt != 0 && block.timestamp >= o.effectiveAt) (o.min, o.max) = (o.nextMin, o.nextMax);
+        (o.nextMin, o.nextMax, o.effectiveAt) = (min, max, block.timestamp + 1 days);
+    }
+
+    function toggleNode(uint256 planSeed, uint256 nodeSeed, uint256 grace, uint256 slip) external {
+        uint256 plan = pickPlan(planSeed);
+        address server = pick(servers, nodeSeed);
+        bool serving = nodeUntil[plan][server] == type(uint256).max;
+        uint40 until = uint40(block.timestamp + within(grace, 0, 1 days));
+        address caller = slip % 8 == 0 ? stranger : builder;
+        bytes memory data = serving
+            ? abi.encodeCall(assets.removeNode, (offered[plan].did, server, until))
+            : abi.encodeCall(assets.addNode, (offered[plan].did, server));
+        vm.prank(caller);
+        (bool ok,) = address(assets).call(data);
+        vm.assertEq(ok, caller == builder, "only the asset's owner changes its nodes");
+        if (ok) nodeUntil[plan][server] = serving ? until : type(uint256).max;
+    }
+
+    // ------------------------------------------------------------------------------------------------- the others
+
+    /// @notice A stranger tries to move credits, and somebody else's record.
+    function meddle(uint256 planSeed, uint256 who, uint256 to, uint256 amount) external {
+        uint256 plan = pickPlan(planSeed);
+        uint256 id = uint256(offered[plan].id);
+        address from = pick(subscribers, who);
+        attempt(from, 0, abi.encodeCall(plans.safeTransferFrom, (from, pick(subscribers, to), id, amount, "")), false);
+        attempt(from, 0, abi.encodeCall(plans.setApprovalForAll, (pick(subscribers, to), true)), false);
+        vm.startPrank(from);
+        (bool done,) = address(assets).call(abi.encodeCall(assets.setMetadata, (offered[plan].did, "mine")));
+        (bool taken,) = address(assets).call(abi.encodeCall(assets.acceptAsset, (offered[plan].did)));
+        vm.stopPrank();
+        no(done || taken, "only the asset's owner changes its record");
+    }
+
+    function mood(bool moodyBroken, bool sulkyBroken, uint256 attack, bool before) external {
+        moody.setBroken(moodyBroken, false);
+        sulky.setBroken(sulkyBroken);
+        bytes32 id = offered[10].id;
+        bytes[4] memory attacks = [
+            abi.encodeCall(plans.withdraw, (id, offered[10].owner)),
+            abi.encodeCall(plans.purchase, (id, alice, 1, NO_BOUND)),
+            abi.encodeCall(plans.accrue, (id, alice)),
+            abi.encodeCall(plans.purchase, (offered[1].id, alice, 1, 0))
+        ];
+        sneaky.arm(attack % 5 == 4 ? address(0) : address(plans), attacks[attack % 4], before);
+    }
+
+    function pass(uint256 time) external {
+        vm.warp(block.timestamp + within(time, 0, 8 hours));
+    }
+
+    /// @notice Exactly at, or a second before, something that matters.
+    function passTo(uint256 planSeed, uint256 who, uint256 which, bool before) external {
+        uint256 plan = pickPlan(planSeed);
+        Holder storage holder = holders[plan][pick(subscribers, who)];
+        uint256[4] memory moments = [
+            holder.expiry,
+            holder.availableAt,
+            offered[plan].effectiveAt,
+            offered[plan].effectiveAt == 0 ? 0 : offered[plan].effectiveAt + 1 days
+        ];
+        uint256 to = moments[which % 4];
+        if (before && to != 0) to--;
+        if (to > block.timestamp && to < block.timestamp + 2 days) vm.warp(to);
+    }
+}

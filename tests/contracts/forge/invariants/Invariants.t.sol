@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import {IPlanRegistry} from "../../../../contracts/interfaces/IPlanRegistry.sol";
+import {Handler} from "./Handler.sol";
+
+/// @notice Looks at the contracts through the ghost ledger.
+contract Observer is Handler {
+    /// @notice I1: per token, the contract holds what it owes, and no more than that but donations and rounding dust.
+    function checkSolvency() external view {
+        for (uint256 t; t < tokens.length; t++) {
+            uint256 debts;
+            uint256 later;
+            uint256 dust;
+            for (uint256 plan; plan < offered.length; plan++) {
+                if (offered[plan].terms.token != tokens[t]) continue;
+                address[6] memory people = earners();
+                for (uint256 i; i < people.length; i++) {
+                    debts += plans.earnings(offered[plan].id, people[i]);
+                }
+                uint256 unaccrued;
+                for (uint256 i; i < subscribers.length; i++) {
+                    (uint256 refund, uint256 waiting) = claims(plan, subscribers[i]);
+                    debts += refund;
+                    unaccrued += waiting;
+                }
+                if (isRefundable(plan)) {
+                    later += worth(plan, offered[plan].revenue + unaccrued) - worth(plan, offered[plan].revenue);
+                }
+                dust += 8 + refundsTaken;
+            }
+            uint256 held = wealth(tokens[t], address(plans));
+            vm.assertGe(held, debts + donated[tokens[t]], "I1: it holds at least what it owes");
+            vm.assertLe(held, debts + later + donated[tokens[t]] + dust, "and nothing is stuck");
+        }
+    }
+
+    /// @notice What a subscriber can have back in the end, and what has been used up and is not in the revenue yet.
+    function claims(uint256 plan, address subscriber) internal view returns (uint256 refund, uint256 unaccrued) {
+        if (!isRefundable(plan)) return (0, 0);
+        Holder storage holder = holders[plan][subscriber];
+        uint256 paid = holder.announced + holder.bought;
+        unaccrued = holder.unaccrued;
+        uint256 gone;
+        if (isTime(plan)) gone = block.timestamp - holder.clock;
+        else if (hasExpired(holder)) gone = paid;
+        if (gone > paid) gone = paid;
+        return (worth(plan, paid - gone), unaccrued + gone);
+    }
+
+    /// @notice I2, I3, I8: each account's standing is what the ghost says, whoever was the last to act.
+    function checkStandings() external view {
+        for (uint256 plan; plan < offered.length; plan++) {
+            for (uint256 i; i < subscribers.length; i++) {
+                checkStanding(plan, subscribers[i]);
+            }
+        }
+    }
+
+    function checkStanding(uint256 plan, address subscriber) internal view {
+        bytes32 id = offered[plan].id;
+        Holder storage holder = holders[plan][subscriber];
+        IPlanRegistry.Account memory stored = plans.account(id, subscriber);
+        uint256 spendable = plans.balanceOf(subscriber, uint256(id));
+        eq(stored.consumed, holder.consumed, "consumed");
+        eq(stored.unitsBought, holder.units, "units bought");
+        eq(stored.expiry, holder.expiry, "expiry");
+        eq(stored.balance, holder.tokens, "the ERC-1155 events tell the same balance");
+        if (isTime(plan)) {
+            eq(spendable, block.timestamp < holder.expiry ? 1 : 0, "a time plan is active or not");
+        } else {
+            eq(stored.balance, left(holder), "balance");
+            eq(spendable, hasExpired(holder) ? 0 : left(holder), "spendable");
+            eq(
+                holder.given,
+                uint256(stored.balance) + stored.consumed + holder.expired + holder.refunded,
+                "I2: given = balance + consumed + expired + refunded"
+            );
+        }
+        if (isRefundable(plan)) {
+            (uint256 quantity, uint256 amount, uint256 availableAt) = plans.refundOf(id, subscriber);
+            (uint256 expected, uint256 money) = quote(plan, subscriber);
+            eq(quantity, expected, "what a refund covers");
+            eq(amount, money, "what a refund gives");
+            eq(availableAt, holder.availableAt, "when it can be taken");
+        }
+    }
+
+    /// @notice I4: the next batch is the one after the last that was applied.
+    function checkBatches() external view {
+        for (uint256 plan; plan < offered.length; plan++) {
+            for (uint256 i; i < servers.length; i++) {
+                eq(
+                    plans.nextBatch(offered[plan].did, offered[plan].id, servers[i]),
+                    batches[plan][servers[i]] + 1,
+                    "I4: batches are applied once and in order"
+                );
+            }
+        }
+    }
+
+    /// @notice I5: terms and split are what they were.
+    function checkTerms() external view {
+        for (uint256 plan; plan < offered.length; plan++) {
+            IPlanRegistry.Plan memory stored = plans.plan(offered[plan].id);
+            eq(keccak256(abi.encode(stored.terms)), offered[plan].termsHash, "I5: terms never change");
+            eq(
+                keccak256(abi.encode(plans.payees(offered[plan].id))),
+                keccak256(abi.encode(splits[plan])),
+                "I5: nor does the split"
+            );
+            eq(stored.owner, offered[plan].owner, "owner");
+            eq(stored.pendingOwner, offered[plan].pendingOwner, "pending owner");
+            eq(stored.sold, offered[plan].sold, "sold");
+            eq(stored.revenue, gross(plan), "revenue");
+            yes(stored.paused == offered[plan].paused && stored.retired == offered[plan].retired, "sales");
+        }
+    }
+
+    /// @notice I6: everybody can withdraw exactly their own.
+    function checkEarnings() external view {
+        address[6] memory people = earners();
+        for (uint256 plan; plan < offered.length; plan++) {
+            for (uint256 i; i < people.length; i++) {
+                eq(
+                    plans.earnings(offered[plan].id, people[i]),
+                    owed(plan, people[i], treasury, FEE),
+                    "I6: earnings are one's own"
+                );
+            }
+        }
+    }
+
+    /// @notice I7: the assets' records are as their owner left them.
+    function checkAssets() external view {
+        for (uint256 plan; plan < offered.length; plan++) {
+            (bytes32 did, bytes32 id) = (offered[plan].did, offered[plan].id);
+            eq(assets.asset(did).owner, builder, "I7: owner");
+            eq(assets.asset(did).metadata, keccak256("metadata"), "I7: metadata");
+            eq(assets.asset(did).version, 1, "I7: version");
+            (uint256 low, uint256 high) = rule(plan);
+            for (uint256 i; i < servers.length; i++) {
+                (bool authorised, uint64 min, uint64 max) = assets.settlementRule(did, id, servers[i]);
+                yes(authorised == (block.timestamp < nodeUntil[plan][servers[i]]), "I7: nodes");
+                if (authorised) yes(min == low && max == high, "I7: rule");
+            }
+            (bool foreign,,) = assets.settlementRule(did, id, stranger);
+            no(foreign, "I7: nobody else settles");
+        }
+    }
+
+    /// @notice I9: with vouchers, nobody's consumption is above what they signed.
+    function checkCeilings() external view {
+        for (uint256 plan; plan < offered.length; plan++) {
+            if (!offered[plan].terms.voucherRequired) continue;
+            for (uint256 i; i < subscribers.length; i++) {
+                vm.assertLe(
+                    plans.account(offered[plan].id, subscribers[i]).consumed,
+                    holders[plan][subscribers[i]].ceiling,
+                    "I9: consumed <= the signed ceiling"
+                );
+            }
+        }
+    }
+}
+
+/// @notice The invariants, looked at after every call of a campaign.
+contract InvariantsTest {
+    struct FuzzSelector {
+        address addr;
+        bytes4[] selectors;
+    }
+
+    Observer internal world;
+
+    function setUp() public {
+        world = new Observer();
+        world.setUp();
+    }
+
+    function targetContracts() public view returns (address[] memory list) {
+        list = new address[](1);
+        list[0] = address(world);
+    }
+
+    function targetSelectors() public view returns (FuzzSelector[] memory list) {
+        bytes4[18] memory actions = [
+            Handler.buyFor.selector,
+            Handler.buyFor.selector,
+            Handler.buyWithAuthorisation.selector,
+            Handler.grantTo.selector,
+            Handler.settleBatch.selector,
+            Handler.settleBatch.selector,
+            Handler.announce.selector,
+            Handler.cancel.selector,
+            Handler.take.selector,
+            Handler.accrueFor.selector,
+            Handler.withdrawFor.selector,
+            Handler.donate.selector,
+            Handler.pause.selector,
+            Handler.retirePlan.selector,
+            Handler.handOver.selector,
+            Handler.changeRule.selector,
+            Handler.toggleNode.selector,
+            Handler.meddle.selector
+        ];
+        list = new FuzzSelector[](1);
+        list[0].addr = address(world);
+        list[0].selectors = new bytes4[](actions.length + 3);
+        for (uint256 i; i < actions.length; i++) {
+            list[0].selectors[i] = actions[i];
+        }
+        list[0].selectors[actions.length] = Handler.mood.selector;
+        list[0].selectors[actions.length + 1] = Handler.pass.selector;
+        list[0].selectors[actions.length + 2] = Handler.passTo.selector;
+    }
+
+    function invariant_I1_theContractHoldsWhatItOwes() public view {
+        world.checkSolvency();
+    }
+
+    function invariant_I2_I3_I8_standingsAreWhatTheLedgerSays() public view {
+        world.checkStandings();
+    }
+
+    function invariant_I4_batchesAreAppliedOnceAndInOrder() public view {
+        world.checkBatches();
+    }
+
+    function invariant_I5_termsNeverChange() public view {
+        world.checkTerms();
+    }
+
+    function invariant_I6_everybodyEarnsExactlyTheirOwn() public view {
+        world.checkEarnings();
+    }
+
+    function invariant_I7_onlyTheOwnerChangesAnAsset() public view {
+        world.checkAssets();
+    }
+
+    function invariant_I9_consumedStaysBelowTheSignedCeiling() public view {
+        world.checkCeilings();
+    }
+}
