@@ -66,7 +66,7 @@ class Step:
         elif end:
             print(f"  {self.title:<52}{seconds:6.1f} s", end=end, flush=True)
         else:
-            print(f"  {self.title} …", flush=True)
+            print(f"  {self.title} …" + (f" {seconds:.0f} s" if seconds > 1 else ""), flush=True)
 
     def run(self, command: Sequence[str | Path], remedy: str, cwd: Path = ROOT, path: Path | None = None) -> None:
         """Runs a command, `path` before PATH, with its output in the log; shows that time passes; raises Failed."""
