@@ -650,7 +650,7 @@ contract PlanRegistry is IPlanRegistry {
                 uint256 until = _min(block.timestamp, paidUntil);
                 if (until > escrow.accruedAt) earned = until - escrow.accruedAt;
                 escrow.accruedAt = uint40(block.timestamp);
-                left = expired ? 0 : standing.expiry() - block.timestamp;
+                left = standing.expiry() > block.timestamp ? standing.expiry() - block.timestamp : 0;
             } else if (expired) {
                 earned = balance - _min(escrow.free, balance);
                 left = 0;
