@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from node_proxy import logs
 from node_proxy.access.pages import AccessPages
 from node_proxy.asgi import ClientGone, Exchange, Receive, Router, Scope, Send
+from node_proxy.dids import DidPages
 from node_proxy.errors import NodeError, ShuttingDown, as_node_error
 from node_proxy.openai.models import ModelPages
 from node_proxy.services import Services
@@ -36,6 +37,7 @@ def build_router(services: Services) -> Router:
     router.add("POST", "/auth/keys", access.create_key)
     router.add("GET", "/auth/keys/{id}", access.retrieve_key)
     router.add("DELETE", "/auth/keys/{id}", access.revoke_key)
+    router.add("GET", "/1.0/identifiers/{did}", DidPages(services).identifier)
     router.add("GET", "/healthz", status.health)
     router.add("GET", "/readyz", status.ready)
     router.add("GET", "/metrics", status.metrics)

@@ -50,6 +50,7 @@ class Services:
     origin: str
     chain: Chain
     deployment: Deployment
+    store: BlockSource
     ledger: Ledger
     view: ChainView
     records: ChainRecords
@@ -90,6 +91,8 @@ class Services:
         """What the wallet holds under every plan that opens an assistant of this node. Raises ChainTooStale."""
         holder = bytes.fromhex(subscriber[2:])
         plans: dict[bytes, list[Did]] = {}
+        with suppress(NvmError):  # then what is known is shown, with its age
+            await self.view.refresh()
         try:
             for did in await self.records.served():
                 with suppress(NodeError):
@@ -203,6 +206,7 @@ def _assemble(
         origin=origin,
         chain=chain,
         deployment=deployment,
+        store=store,
         ledger=ledger,
         view=view,
         records=records,

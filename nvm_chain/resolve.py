@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
 
 from nvm_chain.chain import Block, Chain
 from nvm_chain.deployments import Deployment
@@ -21,20 +19,6 @@ class Resolved:
     view: AssetView
     metadata: Metadata
 
-    def to_resolution(self) -> dict[str, Any]:
-        """A DID resolution result (https://www.w3.org/TR/did-resolution/)."""
-        asset = self.view.asset
-        return {
-            "didDocument": self.metadata.did_document,
-            "didResolutionMetadata": {"contentType": "application/did+ld+json"},
-            "didDocumentMetadata": {
-                "created": _utc(asset.created_at),
-                "updated": _utc(asset.updated_at),
-                "versionId": str(asset.version),
-                "deactivated": not asset.active,
-            },
-        }
-
 
 async def resolve(
     chain: Chain, deployment: Deployment, source: BlockSource, did: Did, block: Block = "latest"
@@ -47,7 +31,3 @@ async def resolve(
     raw = await source.get(view.cid)
     metadata = Metadata.from_block(raw, did=did, chain_id=chain.chain_id, registry=deployment.asset_registry)
     return Resolved(view, metadata)
-
-
-def _utc(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

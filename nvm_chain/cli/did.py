@@ -1,8 +1,9 @@
-"""nvm-chain did: resolve a DID."""
+"""nvm-chain did: resolve DIDs and DID URLs, show their history."""
 
 from __future__ import annotations
 
 import json
+import sys
 
 import click
 
@@ -10,7 +11,8 @@ from nvm_chain.cli.session import Session, command
 from nvm_chain.cli.stores import open_blocks, store_option
 from nvm_chain.cli.types import DID
 from nvm_chain.did import Did
-from nvm_chain.resolve import resolve
+from nvm_chain.history import read_history
+from nvm_chain.resolver import Place, ResolutionFailed, Resolver, utc
 
 
 @click.group()
@@ -19,12 +21,37 @@ def did() -> None:
 
 
 @did.command(name="resolve")
-@click.argument("did", type=DID)
+@click.argument("did_url", metavar="DID")
 @store_option
 @command
-async def resolve_did(session: Session, did: Did, store_url: str | None, gateways: tuple[str, ...]) -> None:
-    """Print the DID resolution result: the W3C DID document, its metadata, and nothing that was not checked."""
+async def resolve_did(session: Session, did_url: str, store_url: str | None, gateways: tuple[str, ...]) -> None:
+    """Print the DID resolution result: the W3C DID document, its metadata, and nothing that was not checked.
+
+    DID may be a DID URL: did:nv:…?versionId=2, ?versionTime=2026-11-23T10:00:00Z, #owner, ?service=access-0x….
+    """
     async with session.chain() as chain, open_blocks(store_url, gateways) as store:
-        found = await resolve(chain, session.deployment, store, did)
-        indent = None if session.output.as_json else 2
-        click.echo(json.dumps(found.to_resolution(), indent=indent, ensure_ascii=False))
+        try:
+            found = await Resolver([Place(chain, session.deployment)], store).dereference(did_url)
+        except ResolutionFailed as error:
+            _print(session, error.to_json())
+            session.output.note(f"error: {error}")
+            sys.exit(4 if error.status == 503 else 2 if error.status in (400, 501) else 3)
+        _print(session, found.to_json())
+
+
+@did.command()
+@click.argument("did", type=DID)
+@command
+async def history(session: Session, did: Did) -> None:
+    """List the versions of a DID's document, oldest first."""
+    async with session.chain() as chain:
+        found = await read_history(chain, session.deployment, did)
+        rows = [
+            {"version": v.id, "since": utc(v.since), "owner": v.owner, "metadata": str(v.metadata), "block": v.block}
+            for v in found.versions
+        ]
+        session.output.table(rows, "No versions.")
+
+
+def _print(session: Session, result: dict[str, object]) -> None:
+    click.echo(json.dumps(result, indent=None if session.output.as_json else 2, ensure_ascii=False))

@@ -200,8 +200,7 @@ async def test_what_was_registered_resolves_and_opens_for_its_node_alone(world: 
     assert found.view.cid == found.view.asset.metadata
     assert await world.chain.call(world.deployment.assets.cid(did)) == found.view.cid
     assert [(o.plan_id, o.title) for o in found.metadata.offers] == [(plan.value, "plan")]
-    assert found.to_resolution()["didDocument"]["id"] == str(did)
-    assert found.to_resolution()["didDocumentMetadata"]["deactivated"] is False
+    assert found.metadata.did_document["id"] == str(did)
 
     [sealed] = found.metadata.sealed
     owner, registry, node = world.builder.address, world.deployment.asset_registry, world.node.address
