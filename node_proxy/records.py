@@ -13,7 +13,7 @@ from node_proxy.watcher import ChainView
 from nvm_chain.assets import Asset
 from nvm_chain.chain import event_topics, topic
 from nvm_chain.did import Did
-from nvm_chain.errors import NotFound, NvmError
+from nvm_chain.errors import ChainUnavailable, NotFound, NvmError
 from nvm_chain.keys import public_key_of
 from nvm_chain.nodes import Node
 from nvm_chain.secret import Secret
@@ -27,7 +27,6 @@ OVERLAP = 128
 """Blocks that are searched again each time, so that a reorganisation hides nothing."""
 
 _NODE_SECONDS = 5.0
-_SEARCH_GAP = 0.5
 
 
 class ChainRecords:
@@ -40,7 +39,6 @@ class ChainRecords:
         self._from = from_block
         self._scope = f"{view.chain.chain_id}|{view.deployment.asset_registry}|{identity.address}"
         self._searching = asyncio.Lock()
-        self._searched_at = float("-inf")
         self._node: tuple[float, Node] | None = None
 
     async def asset(self, did: Did) -> Asset:
@@ -48,28 +46,32 @@ class ChainRecords:
         return (await self._view.describe(did)).asset
 
     async def served(self) -> Sequence[Did]:
-        """Those that name this node, active or not, as of now."""
-        await self.search()
+        """Those that name this node or once did, up to the last block worked in, or those known while there is no chain."""
+        try:
+            await self.search()
+        except NvmError:
+            if not self._store.assistants():
+                raise
         return [Did(did) for did in self._store.assistants()]
 
     async def search(self) -> None:
-        """Looks through the logs since the last time. Raises NvmError."""
-        asked = time.monotonic()
+        """Looks through the logs that came since the last time. Raises NvmError."""
         async with self._searching:
-            if self._searched_at >= asked - _SEARCH_GAP:
-                return
+            head = self._view.block
+            if head is None:
+                raise ChainUnavailable("the chain was not seen yet")
             last = self._store.searched(self._scope)
-            first = self._from if last is None else max(self._from, last - OVERLAP)
-            head = await self._view.chain.block_number()
+            if last == head:
+                return
+            first = self._from if last is None else max(self._from, min(last, head) - OVERLAP)
             topics = [event_topics("NodeChanged")[0], None, topic(self._identity.address)]
             while True:
                 end = min(head, first + SEARCH_SPAN - 1)
                 found = await self._view.chain.logs([self._view.deployment.assets.address], first, end, topics)
                 await self._store.add_assistants(self._scope, [event.args["did"] for event in found], end)
                 if end >= head:
-                    break
+                    return
                 first = end + 1
-            self._searched_at = time.monotonic()
 
     async def node(self) -> Node | None:
         """The node's own record in NodeRegistry; None before it is registered. What is known is used while the chain
