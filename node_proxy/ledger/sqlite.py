@@ -70,7 +70,7 @@ class _Account:
 
     @property
     def spendable(self) -> int:
-        return 0 if self.snapshot is None else self.snapshot.balance - self.captured - self.reserved
+        return 0 if self.snapshot is None else max(0, self.snapshot.balance - self.captured - self.reserved)
 
 
 @dataclass(slots=True)
@@ -105,7 +105,7 @@ class _Capture:
         live.account.captured += self.credits
         live.key.spent += self.credits
         if not self.future.done():
-            self.future.set_result(Charge(live.hold.id, self.credits, max(0, live.account.spendable)))
+            self.future.set_result(Charge(live.hold.id, self.credits, live.account.spendable))
 
     def failed(self, error: Exception) -> None:
         self.live.capturing = False
