@@ -138,7 +138,9 @@ contract AssetRegistry is IAssetRegistry {
     /// @inheritdoc IAssetRegistry
     function changeOffer(bytes32 did, OfferInput calldata offer_) external onlyOwner(did) {
         Terms storage terms = _closable(did, offer_.planId);
-        _checkRule(offer_, _isTimePlan(offer_.planId));
+        (address owner,, bool retired, bool timePlan) = IPlanRegistry(planRegistry).planStatus(offer_.planId);
+        if (owner != msg.sender) revert PlanNotUsable(offer_.planId, owner, retired);
+        _checkRule(offer_, timePlan);
         uint256 effectiveAt = terms.effectiveAt;
         if (effectiveAt != 0 && block.timestamp >= effectiveAt) {
             uint256 until = effectiveAt + SETTLEMENT_WINDOW;
@@ -153,7 +155,10 @@ contract AssetRegistry is IAssetRegistry {
     }
 
     /// @inheritdoc IAssetRegistry
-    function closeOffer(bytes32 did, bytes32 planId) external onlyOwner(did) {
+    function closeOffer(bytes32 did, bytes32 planId) external {
+        if (_existing(did).owner != msg.sender && _planOwner(planId) != msg.sender) {
+            revert NotAssetOwner(did, msg.sender);
+        }
         uint40 closesAt = uint40(block.timestamp + NOTICE_PERIOD);
         _closable(did, planId).closesAt = closesAt;
         emit OfferClosed(did, planId, closesAt);
@@ -317,8 +322,8 @@ contract AssetRegistry is IAssetRegistry {
         }
     }
 
-    function _isTimePlan(bytes32 planId) private view returns (bool timePlan) {
-        (,,, timePlan) = IPlanRegistry(planRegistry).planStatus(planId);
+    function _planOwner(bytes32 planId) private view returns (address owner) {
+        (owner,,,) = IPlanRegistry(planRegistry).planStatus(planId);
     }
 
     /// @dev An offer that is neither closed nor closing.

@@ -443,17 +443,17 @@ contract PlanRegistry is IPlanRegistry {
         Rule memory rule = _rule(did, planId);
         _count(did, planId, batch);
 
-        Totals memory totals;
+        Totals memory totals = Totals(0, 0, 0, 0);
         mapping(address => Standing) storage accounts = _accounts[planId];
         bool refundable = _plans[planId].refundCooldown != 0;
         bytes32 domain = vouchers.length == 0 ? bytes32(0) : DOMAIN_SEPARATOR();
         for (uint256 i = 0; i < entries.length; ++i) {
             (address subscriber, uint256 credits) = _claim(rule, totals, i, uint256(entries[i]));
+            if (vouchers.length != 0) _checkVoucher(domain, planId, i, subscriber, vouchers[i]);
             Standing standing = accounts[subscriber];
             uint256 balance = standing.balance();
             uint256 taken = _min(credits, balance);
             if (vouchers.length != 0) {
-                _checkVoucher(domain, planId, i, subscriber, vouchers[i]);
                 uint256 ceiling = vouchers[i].ceiling;
                 uint256 consumed = standing.consumed();
                 taken = _min(taken, ceiling > consumed ? ceiling - consumed : 0);
@@ -592,6 +592,8 @@ contract PlanRegistry is IPlanRegistry {
         uint256 burnt = !timePlan ? quantity : standing.isExpired() ? 1 : 0;
         _accounts[planId][msg.sender] = standing.burn(burnt);
         escrow.availableAt = 0;
+        // Else somebody could buy up a limited supply and take all of the money back.
+        record.till.sold -= uint48(quantity / _quantityPerUnit(record));
         if (burnt != 0) emit TransferSingle(msg.sender, msg.sender, address(0), uint256(planId), burnt);
         emit Refunded(planId, msg.sender, timePlan ? 0 : quantity, amount);
         Money.send(record.token, to, amount);

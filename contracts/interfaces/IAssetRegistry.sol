@@ -136,9 +136,12 @@ interface IAssetRegistry {
     /// @notice Adds an offer, in force at once: no call was served under it before.
     function addOffer(bytes32 did, OfferInput calldata offer) external;
     /// @notice Schedules a new rule after NOTICE_PERIOD. A change not yet in force is replaced, with a full notice period.
-    /// @dev Reverts with ChangeTooSoon while calls may still settle under the rule before the current one.
+    /// The plan must be the caller's; sales may have ended.
+    /// @dev Reverts with OfferUnknown, OfferClosing, PlanNotUsable, InvalidRule, and with ChangeTooSoon while calls may still settle under the rule before the current one.
     function changeOffer(bytes32 did, OfferInput calldata offer) external;
-    /// @notice Closes an offer after NOTICE_PERIOD; its place is free for another one SETTLEMENT_WINDOW later.
+    /// @notice Closes an offer after NOTICE_PERIOD; its place is free for another one SETTLEMENT_WINDOW later. The DID's owner
+    /// may, and so may the plan's: whoever takes over a plan is not bound to the assets that it opened before.
+    /// @dev Reverts with AssetUnknown, NotAssetOwner, OfferUnknown, OfferClosing.
     function closeOffer(bytes32 did, bytes32 planId) external;
     /// @notice Lets a node serve and settle the asset.
     function addNode(bytes32 did, address node) external;

@@ -49,7 +49,7 @@ interface IPlanRegistry is IERC1155 {
     /// @notice A plan's record.
     /// @param owner May pause, retire, hand over and grant. Zero = no such plan.
     /// @param pendingOwner Who may accept the hand-over; zero = none.
-    /// @param sold Units sold so far (grants not counted).
+    /// @param sold Units sold so far (grants not counted); a refund takes off the whole units that it gives back.
     /// @param metadata sha-256 digest of the metadata block; the CIDv1 (raw) follows from it. Zero = none.
     /// @param revenue Base units earned so far in all, before the protocol fee, paid out or not. Grows with each
     /// purchase, or, on a refundable plan, with use and time.
