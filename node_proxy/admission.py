@@ -84,10 +84,11 @@ class ChainState(Protocol):
 class Reservation:
     """Credits held for one call. An async context manager: leaves nothing reserved behind.
 
-    min_credits, max_credits: what the call may cost under the plan that was chosen (0 and 0 on a time plan).
+    min_credits, max_credits: what the call may cost under the plan that was chosen (0 and 0 on a time plan, whose
+    charges say that 0 credits are left).
     """
 
-    __slots__ = ("_hold", "_ledger", "did", "max_credits", "min_credits")
+    __slots__ = ("_hold", "_ledger", "did", "max_credits", "min_credits", "time_plan")
 
     def __init__(self, ledger: Ledger, hold: Hold, did: Did, way: Way) -> None:
         self._ledger = ledger
@@ -95,6 +96,7 @@ class Reservation:
         self.did = did
         self.min_credits = way.min_credits
         self.max_credits = way.max_credits
+        self.time_plan = way.time_plan
 
     @property
     def id(self) -> str:
@@ -115,7 +117,8 @@ class Reservation:
         if not self.min_credits <= credits <= self.max_credits:
             raise ValueError(f"{credits} credits are outside of the offer's [{self.min_credits}, {self.max_credits}]")
         try:
-            return await self._ledger.capture(self._hold, credits, None if usage is None else usage.counts(), flags)
+            made = await self._ledger.capture(self._hold, credits, None if usage is None else usage.counts(), flags)
+            return Charge(made.id, made.credits, 0) if self.time_plan else made
         except LedgerFailed as error:
             raise LedgerUnavailable(
                 "The charge couldn't be written down, so the answer was stopped. Try again."
