@@ -214,6 +214,11 @@ class Batch:
     reason: str | None = None
 
     @property
+    def applied(self) -> bool:
+        """Whether the chain has applied it, as far as the ledger knows."""
+        return self.state in (BatchState.MINED, BatchState.CONFIRMED)
+
+    @property
     def calls(self) -> int:
         return sum(entry.calls for entry in self.entries)
 

@@ -112,7 +112,7 @@ async def test_a_time_plan_opens_until_it_expires_and_its_calls_are_counted(mark
     with pytest.raises(PlanExpired, match="has expired"):
         await meter.call(did, wallet)
     (batch,) = await meter.settle()
-    assert (batch.calls, batch.credits, str(batch.state)) == (2, 0, "mined")
+    assert (batch.calls, batch.credits, batch.applied) == (2, 0, True)
 
 
 async def test_the_most_that_calls_may_cost_is_held_while_they_run(market: Market, meter: Meter) -> None:
@@ -202,7 +202,7 @@ async def test_a_changed_rule_counts_from_its_notice_on(market: Market, meter: M
     assert await meter.call(did, wallet) == 92
     # Both calls settle: the window takes the old rule and the new one.
     (batch,) = await meter.settle()
-    assert (batch.credits, str(batch.state)) == (8, "mined")
+    assert (batch.credits, batch.applied) == (8, True)
 
 
 # ------------------------------------------------------------------------------------------------ a chain that is gone

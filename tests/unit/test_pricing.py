@@ -57,7 +57,7 @@ usages = st.builds(
     lambda i, c, o, r, tools: Usage(i + c, c, o + r, r, tools),
     *(counts, counts, counts, counts, st.dictionaries(st.sampled_from(["a", "b"]), counts)),
 )
-pricings = st.builds(lambda *w: Pricing("tokens", *w, tool_calls={"a": 3}), *(st.integers(0, 10**7) for _ in range(5)))
+pricings = st.builds(Pricing, st.just("tokens"), *[st.integers(0, 10**7)] * 5, st.just({"a": 3}))
 
 
 @given(usages, usages, pricings)

@@ -7,7 +7,6 @@ import pytest
 import pytest_asyncio
 
 from node_proxy.errors import CreditsExhausted, PlanRequired
-from node_proxy.ledger.base import BatchState
 from node_proxy.reconcile import reconcile
 from nvm_chain.entries import Entry
 from nvm_chain.keys import generate_private_key, public_key_of
@@ -42,7 +41,7 @@ async def test_charges_reach_the_chain_once(market: Market, meter: Meter) -> Non
         await meter.call(did, first, credits)
     assert await meter.call(did, second, 4) == 196
     (batch,) = await meter.settle()
-    assert (batch.state, batch.calls, batch.credits) == (BatchState.MINED, 4, 14)
+    assert (batch.applied, batch.calls, batch.credits) == (True, 4, 14)
     assert await market.balance(plan, first) == 90
     assert await market.balance(plan, second) == 196
     assert await meter.settle() == []
