@@ -19,6 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -91,6 +92,7 @@ class ChainView:
         self._behind_since: float | None = None
         self._recent: deque[tuple[int, bytes]] = deque(maxlen=256)
         self._assets: dict[Did, _Known] = {}
+        self._describing: dict[Did, asyncio.Task[_Known]] = {}
         self._working = asyncio.Lock()
         self._begun = 0
         self._begun_at = -math.inf
@@ -127,7 +129,7 @@ class ChainView:
 
     async def stop(self) -> None:
         """Ends reads in flight."""
-        for task in (self._looking, self._reading):
+        for task in (self._looking, self._reading, *self._describing.values()):
             if task is not None:
                 task.cancel()
                 with suppress(asyncio.CancelledError, Exception):
@@ -391,7 +393,21 @@ class ChainView:
 
     async def _known(self, did: Did) -> _Known:
         known = self._assets.get(did)
-        while known is None:
+        if known is None:
+            # One description for all calls that miss it at the same time.
+            if (task := self._describing.get(did)) is None:
+                task = self._describing[did] = asyncio.get_running_loop().create_task(self._describe(did))
+                task.add_done_callback(partial(self._described, did))
+            known = await asyncio.shield(task)
+        return known
+
+    def _described(self, did: Did, task: asyncio.Task[_Known]) -> None:
+        del self._describing[did]
+        if not task.cancelled():
+            task.exception()
+
+    async def _describe(self, did: Did) -> _Known:
+        while True:
             at = self._at
             if at is None:
                 raise ChainUnavailable("the chain was not seen yet")
@@ -402,8 +418,8 @@ class ChainView:
             if self._at is at:  # else a block worked in meanwhile may have changed it
                 if len(self._assets) >= ASSETS_IN_MEMORY:
                     self._assets.clear()
-                known = self._assets[did] = _Known(view)
-        return known
+                self._assets[did] = _Known(view)
+                return self._assets[did]
 
     def _why_not_served(self, view: AssetView) -> str:
         if not view.asset.active:
