@@ -1,0 +1,78 @@
+"""`make demo`, run as a process, and its figures against each other and against what it printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import openai
+import pytest
+
+from nvm_chain.cid import Cid
+from nvm_chain.did import Did
+from nvm_chain.plans import PlanId
+from tests.processes import child
+from tests.world import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+KEYS = [
+    "did", "plan", "cid", "chain_id", "calls", "credits_before", "credits_after", "credits_charged",
+    "settlement_tx", "settlement_gas", "earnings_wei", "seconds",
+]  # fmt: skip
+
+
+async def test_the_demo_tells_the_main_job_and_its_figures_add_up(tmp_path: Path) -> None:
+    figures, env = tmp_path / "build" / "demo.json", {**os.environ, "OPENAI_API_KEY": ""}
+    command = (sys.executable, str(ROOT / "scripts" / "demo.py"), "--json", str(figures))
+    done = r"([\d.]+) s in all; figures in (\S+)"
+    async with child("demo", *command, ready=done, log=tmp_path / "log", env=env, cwd=tmp_path, seconds=200) as demo:
+        assert await demo.process.wait() == 0
+        facts: dict[str, Any] = json.loads(figures.read_text())
+        assert demo.found[2] == str(figures)
+    assert list(facts) == KEYS
+    assert facts["credits_before"] - facts["credits_after"] == facts["credits_charged"] == 100
+    assert facts["credits_charged"] == 20 * facts["calls"]
+    assert facts["earnings_wei"] == 5 * 10**15
+    assert facts["chain_id"] == 31337
+    assert 21_000 < facts["settlement_gas"] < 200_000
+    assert re.fullmatch(r"0x[0-9a-f]{64}", facts["settlement_tx"])
+    assert str(Did.parse(facts["did"])) == facts["did"]
+    assert str(Cid.parse(facts["cid"])) == facts["cid"]
+    assert str(PlanId.parse(facts["plan"])) == facts["plan"]
+    assert float(demo.found[1]) == facts["seconds"]
+
+    told = demo.output
+    assert "\033" not in told, "no colours where nobody sees them"
+    assert "✗" not in told
+    for fact in (facts["did"], facts["plan"], facts["cid"], facts["settlement_tx"], f"{facts['settlement_gas']:,} gas"):
+        assert fact in told
+    assert "17 * 23 = 391" in told
+    assert "402 plan_required" in told
+    assert "402 credits_exhausted" in told
+    assert re.search(r"4 answered, 4 refused", told)
+
+
+async def test_a_world_that_is_kept_answers_whoever_follows_its_advice(tmp_path: Path) -> None:
+    env = {**os.environ, "OPENAI_API_KEY": ""}
+    command = (sys.executable, str(ROOT / "scripts" / "demo.py"), "--keep", "--json", str(tmp_path / "demo.json"))
+    ready = r"OPENAI_BASE_URL=(http://\S+) OPENAI_API_KEY=(nvm_\S+)"
+    async with child("demo", *command, ready=ready, log=tmp_path / "log", env=env, seconds=200) as demo:
+        url, key = demo.found[1], demo.found[2]
+        did = json.loads((tmp_path / "demo.json").read_text())["did"]
+        async with openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=0) as client:
+            answer = await client.responses.create(model=did, input="What is 6 * 7?", timeout=60)
+            assert answer.output_text == "6 * 7 = 42"
+        headers = {"authorization": f"Bearer {key}"}
+        async with aiohttp.ClientSession(headers=headers) as http, http.get(f"{url}/account") as account:
+            (plan,) = (await account.json())["plans"]
+        assert plan["credits_left"] == 80
+        demo.process.send_signal(signal.SIGTERM)
+        assert await demo.process.wait() == 130
+    assert "Everything has ended." in demo.output
+    assert "Traceback" not in demo.output
