@@ -15,6 +15,7 @@ _COMMANDS = {
     "plan": ("plan", "plan", "Create, look at, buy and run plans."),
     "assistant": ("assistant", "assistant", "Register, look at and update assistants."),
     "did": ("did", "did", "Resolve DIDs."),
+    "ipfs": ("ipfs", "ipfs", "See who holds metadata blocks, and pin them again."),
     "key": ("key", "key", "Get, list and revoke API keys of an access node."),
     "chat": ("chat", "chat", "Talk to an assistant through its access node."),
     "balance": ("money", "balance", "Show what an account has left under a plan."),
