@@ -151,11 +151,8 @@ async def test_without_a_good_key_nothing_is_shown(
         assert answer.headers["www-authenticate"] == "Bearer"
         error = await error_of(answer)
         assert error["code"] == code
-        assert (
-            authorization is None
-            or authorization.split()[-1] not in error["message"]
-            or authorization in ("Bearer", "")
-        )
+        assert "proj-abc" not in error["message"]
+        assert "000" not in error["message"]
 
 
 async def test_a_garbled_key_is_told_to_be_garbled(http: aiohttp.ClientSession, key: str) -> None:
