@@ -31,7 +31,8 @@ contract BenchToken is ERC20, ERC20Permit {
     ) external {
         require(to == msg.sender && block.timestamp > validAfter && block.timestamp < validBefore, "not valid");
         require(!authorizationState[from][nonce], "used");
-        bytes32 hash = _hashTypedDataV4(keccak256(abi.encode(TYPEHASH, from, to, value, validAfter, validBefore, nonce)));
+        bytes32 hash =
+            _hashTypedDataV4(keccak256(abi.encode(TYPEHASH, from, to, value, validAfter, validBefore, nonce)));
         require(ECDSA.recover(hash, v, r, s) == from, "not signed");
         authorizationState[from][nonce] = true;
         _transfer(from, to, value);
