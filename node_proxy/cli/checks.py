@@ -11,7 +11,7 @@ import aiohttp
 from node_proxy import identity as identities
 from node_proxy.config import Settings
 from node_proxy.relay.provider import open_provider_client
-from node_proxy.server import bind
+from node_proxy.server import CannotListen, bind
 from node_proxy.services import access_path, block_source, load_deployment
 from nvm_chain.chain import open_chain
 from nvm_chain.deployments import check_deployed
@@ -78,8 +78,22 @@ async def _disk(settings: Settings) -> str:
 
 
 async def _address(settings: Settings) -> str:
-    bind(settings.bind).close()
+    try:
+        bind(settings.bind).close()
+    except CannotListen:
+        if not await _is_this_node(settings):
+            raise
+        return f"this node is serving at {settings.bind}; clients use {settings.origin}"
     return f"{settings.bind} is free; clients use {settings.origin}"
+
+
+async def _is_this_node(settings: Settings) -> bool:
+    """Whether what listens at the configured address is the node with these keys."""
+    try:
+        facts = await node_status(settings)
+    except NodeSilent:
+        return False
+    return facts.get("node") == identities.load(settings).address
 
 
 async def _providers(settings: Settings) -> str:
