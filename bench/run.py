@@ -1,7 +1,7 @@
 """`make bench`: what the node adds to a call, in time, memory and growth. Writes build/bench.json.
 
-Machines differ and are noisy: nothing here is asserted, rounds are interleaved, and what counts are the ratios within one
-run. The node, or what it is compared with, has one core; the provider and the load generator have the other.
+Machines differ and are noisy: nothing here is asserted, rounds are interleaved, and what counts are the ratios within
+one run. The node, or what it is compared with, has one core; the provider and the load generator have the other.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@
     scripts/compile_contracts.py            writes the artifacts
     scripts/compile_contracts.py --check    writes nothing; exits 1 if a committed artifact differs
 
-The compiler is looked for in $SOLCX_BINARY_PATH, by default .tools/solcx/, as `solc-v0.8.30`. When there is none, a link
-to scripts/solc-js (the official build on npm, run by Node) is made there. A native solc 0.8.30 gives identical bytecode.
+The compiler is looked for in $SOLCX_BINARY_PATH, by default .tools/solcx/, as `solc-v0.8.30`. When there is none, a
+link to scripts/solc-js (the official build on npm, run by Node) is made there. A native solc 0.8.30 gives identical
+bytecode.
 """
 
 from __future__ import annotations

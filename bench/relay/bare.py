@@ -1,7 +1,7 @@
 """The same relay without login, ledger and metering: raw ASGI on uvicorn, aiohttp's client upstream. What the node is
 measured against.
 
-It does what any relay in front of one provider must: read the body, set the provider's key, pass the answer on chunk by chunk.
+It does what any relay in front of one provider must: read the body, set the provider's key, pass the answer on.
 `python -m bench.relay.bare UPSTREAM --port 0` prints its URL.
 """
 

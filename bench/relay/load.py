@@ -1,9 +1,8 @@
 """The load generator: closed loop (as fast as answers come) or open loop (a fixed rate), whole answers or streams.
 
-`python -m bench.relay.load URL --key KEY --model M [--connections N] [--seconds S] [--rate R] [--stream] [--keys-file F]` prints
-one JSON object: requests, errors, per_second, latency in milliseconds (p50, p99), and for paced streams what was added to
-each event. In open loop a latency counts from the moment at which the request was due, so that a slow answer can't hide the
-ones behind it.
+`python -m bench.relay.load URL --key KEY --model M` prints one JSON object: requests, errors, per_second, latency in
+milliseconds (p50, p99), and for paced streams what was added to each event. In open loop a latency counts from the
+moment at which the request was due, so that a slow answer can't hide the ones behind it.
 """
 
 from __future__ import annotations
@@ -79,8 +78,9 @@ class Load:
             body["stream"] = True
         raw = orjson.dumps(body)
         head = (
-            f"POST {url.path.rstrip('/')}/responses HTTP/1.1\r\nhost: {self.host}:{self.port}\r\nauthorization: Bearer %s\r\n"
-            f"content-type: application/json\r\naccept: */*\r\ncontent-length: {len(raw)}\r\n\r\n"
+            f"POST {url.path.rstrip('/')}/responses HTTP/1.1\r\nhost: {self.host}:{self.port}\r\n"
+            "authorization: Bearer %s\r\ncontent-type: application/json\r\n"
+            f"accept: */*\r\ncontent-length: {len(raw)}\r\n\r\n"
         )
         random.Random(7).shuffle(keys)
         self.requests = itertools.cycle([(head % key).encode() + raw for key in keys])

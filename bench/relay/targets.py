@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
@@ -103,8 +104,8 @@ http {{
   upstream provider {{ server {provider.removeprefix("http://")}; keepalive 256; keepalive_requests 1000000; }}
   server {{
     listen 127.0.0.1:{port} backlog=4096; keepalive_requests 1000000;
-    location / {{ proxy_pass http://provider; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_buffering off;
-      proxy_set_header Authorization "Bearer sk-bench"; }}
+    location / {{ proxy_pass http://provider; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_buffering off; proxy_set_header Authorization "Bearer sk-bench"; }}
   }}
 }}
 """)
@@ -114,20 +115,29 @@ http {{
         yield Target("nginx", f"http://127.0.0.1:{port}/v1", (process.pid,))
 
 
+_LITELLM_HOME = ROOT / ".tools" / "litellm"
+
+
+def _install_litellm() -> bool:
+    if (_LITELLM_HOME / "ready").exists():
+        return True
+    print("installing LiteLLM's proxy for comparison (once, some minutes) …", file=sys.stderr, flush=True)
+    try:
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(_LITELLM_HOME)], check=True)
+        subprocess.run([str(_LITELLM_HOME / "bin/pip"), "install", "-q", LITELLM], check=True)
+    except subprocess.CalledProcessError as error:
+        print(f"LiteLLM could not be installed, its figures will be missing: {error}", file=sys.stderr)
+        return False
+    (_LITELLM_HOME / "ready").write_text(LITELLM)
+    return True
+
+
 @asynccontextmanager
 async def litellm(folder: Path, provider: str) -> AsyncIterator[Target | None]:
     """LiteLLM's proxy, one worker, no database, in an environment of its own (`.tools/litellm`, kept between runs)."""
-    home = ROOT / ".tools" / "litellm"
-    if not (home / "ready").exists():
-        print("installing LiteLLM's proxy for comparison (once, some minutes) …", file=sys.stderr, flush=True)
-        try:
-            subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
-            subprocess.run([str(home / "bin/pip"), "install", "-q", LITELLM], check=True)
-        except subprocess.CalledProcessError as error:
-            print(f"LiteLLM could not be installed, its figures will be missing: {error}", file=sys.stderr)
-            yield None
-            return
-        (home / "ready").write_text(LITELLM)
+    if not await asyncio.to_thread(_install_litellm):
+        yield None
+        return
     port = free_port()
     config = folder / "litellm.yaml"
     config.write_text(
@@ -135,7 +145,7 @@ async def litellm(folder: Path, provider: str) -> AsyncIterator[Target | None]:
         f"      api_base: {provider}/v1\n      api_key: sk-bench\n"
         "litellm_settings:\n  telemetry: false\n  num_retries: 0\n"
     )
-    command = (str(home / "bin/litellm"), "--config", str(config), "--port", str(port), "--host", "127.0.0.1")
+    command = (str(_LITELLM_HOME / "bin/litellm"), "--config", str(config), "--port", str(port), "--host", "127.0.0.1")
     environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "DO_NOT_TRACK": "1"}
     ready = r"Uvicorn running on|Application startup complete"
     async with child(

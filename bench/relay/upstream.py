@@ -1,7 +1,7 @@
 """An AI provider that costs next to nothing: one canned Responses answer, whole or as a stream of 50 text events.
 
-`python -m bench.relay.upstream --port 0 [--pace-ms N]` prints its URL. With a pace, each event carries the monotonic time at
-which it was written (`@123456789@`, nanoseconds), so that the load generator can tell what a relay added to it.
+`python -m bench.relay.upstream --port 0 [--pace-ms N]` prints its URL. With a pace, each event carries the monotonic
+time at which it was written (`@123456789@`, nanoseconds), so that the load generator can tell what a relay added to it.
 """
 
 from __future__ import annotations
