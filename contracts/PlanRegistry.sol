@@ -11,6 +11,7 @@ import {Cid} from "./libraries/Cid.sol";
 import {Ecdsa} from "./libraries/Ecdsa.sol";
 import {Money} from "./libraries/Money.sol";
 import {Standing} from "./libraries/Standing.sol";
+import {Till, TillLib} from "./libraries/Till.sol";
 
 /// @title PlanRegistry: see IPlanRegistry, which is the specification.
 /// @dev A *quantity* is what a plan sells: credits, or on a time plan seconds. One unit is `creditsPerUnit` credits or
@@ -52,16 +53,8 @@ contract PlanRegistry is IPlanRegistry {
         uint64 creditsPerUnit;
         uint24 refundCooldown;
         bool voucherRequired;
-        // Slot 2
+        // Slot 2: price, revenue, sold.
         Till till;
-    }
-
-    /// @dev The part of a plan that sales change; the rest never does, but for `owner` and `sales`.
-    /// @param revenue Base units; on a refundable plan the paid quantity that was used up.
-    struct Till {
-        uint96 price;
-        uint112 revenue;
-        uint48 sold;
     }
 
     /// @dev One account's part in a refundable plan. Paid quantity is used up before free, bought earlier before later.
@@ -128,7 +121,7 @@ contract PlanRegistry is IPlanRegistry {
             creditsPerUnit: terms.creditsPerUnit,
             refundCooldown: terms.refundCooldown,
             voucherRequired: terms.voucherRequired,
-            till: Till({price: terms.price, revenue: 0, sold: 0})
+            till: TillLib.open(terms.price)
         });
         if (metadata != 0) _metadata[planId] = metadata;
         if (payees_.length != 0) _setPayees(planId, payees_);
@@ -333,14 +326,13 @@ contract PlanRegistry is IPlanRegistry {
             bool refundable = record.refundCooldown != 0;
             if (refundable) _accrue(planId, subscriber);
 
-            Till memory till = record.till;
-            due = till.price * units;
+            Till till = record.till;
+            due = till.price() * units;
             if (due > maxPrice) revert PriceAboveMaximum(due, maxPrice);
-            uint256 sold = till.sold + units;
-            if (supply != 0 && sold > supply) revert SoldOut(planId, units, supply - till.sold);
-            till.sold = uint48(_min(sold, type(uint48).max));
-            if (!refundable) till.revenue = _plus(till.revenue, due);
-            record.till = till;
+            uint256 sold = till.sold();
+            if (supply != 0 && sold + units > supply) revert SoldOut(planId, units, supply - sold);
+            till = till.withSold(sold + units);
+            record.till = refundable ? till : till.earn(due);
 
             uint256 expiry;
             (minted, expiry) = _give(planId, subscriber, credits, time, units, limit);
@@ -469,7 +461,7 @@ contract PlanRegistry is IPlanRegistry {
         }
 
         if (totals.earned != 0) {
-            _earn(_plans[planId], totals.earned);
+            _plans[planId].till = _plans[planId].till.earn(totals.earned);
         }
         emit Settled(did, planId, msg.sender, batch, totals.calls, totals.credits, totals.taken, receiptsRoot);
     }
@@ -593,7 +585,7 @@ contract PlanRegistry is IPlanRegistry {
         _accounts[planId][msg.sender] = standing.burn(burnt);
         escrow.availableAt = 0;
         // Else somebody could buy up a limited supply and take all of the money back.
-        record.till.sold -= uint48(quantity / _quantityPerUnit(record));
+        record.till = record.till.withSold(record.till.sold() - quantity / _quantityPerUnit(record));
         if (burnt != 0) emit TransferSingle(msg.sender, msg.sender, address(0), uint256(planId), burnt);
         emit Refunded(planId, msg.sender, timePlan ? 0 : quantity, amount);
         Money.send(record.token, to, amount);
@@ -632,7 +624,7 @@ contract PlanRegistry is IPlanRegistry {
         }
         uint256 covered = escrow.availableAt == 0 ? end : _min(end, escrow.covered);
         quantity = covered > start ? covered - start : 0;
-        amount = quantity * record.till.price / _quantityPerUnit(record);
+        amount = quantity * record.till.price() / _quantityPerUnit(record);
     }
 
     /// @dev Clears what has expired, and on a refundable plan moves what was used up by expiry or time to the revenue.
@@ -663,7 +655,7 @@ contract PlanRegistry is IPlanRegistry {
                 emit RefundAnnounced(planId, subscriber, 0);
             }
             _escrows[planId][subscriber] = escrow;
-            if (earned != 0) _earn(record, earned);
+            if (earned != 0) record.till = record.till.earn(earned);
         }
 
         if (expired && balance != 0) {
@@ -722,18 +714,9 @@ contract PlanRegistry is IPlanRegistry {
     }
 
     function _gross(Record storage record) private view returns (uint256) {
-        Till memory till = record.till;
-        if (record.refundCooldown == 0) return till.revenue;
-        return uint256(till.revenue) * till.price / _quantityPerUnit(record);
-    }
-
-    function _earn(Record storage record, uint256 earned) private {
-        record.till.revenue = _plus(record.till.revenue, earned);
-    }
-
-    function _plus(uint256 revenue, uint256 earned) private pure returns (uint112) {
-        if (earned > type(uint112).max - revenue) revert LimitOverflow();
-        return uint112(revenue + earned);
+        Till till = record.till;
+        if (record.refundCooldown == 0) return till.revenue();
+        return till.revenue() * till.price() / _quantityPerUnit(record);
     }
 
     // ------------------------------------------------------------------------------------------------------ reads
@@ -746,12 +729,12 @@ contract PlanRegistry is IPlanRegistry {
             pendingOwner: _pendingOwner[planId],
             paused: record.sales == Sales.Paused,
             retired: record.sales == Sales.Retired,
-            sold: record.till.sold,
+            sold: uint48(record.till.sold()),
             metadata: _metadata[planId],
             revenue: _gross(record),
             terms: Terms({
                 token: record.token,
-                price: record.till.price,
+                price: uint96(record.till.price()),
                 creditsPerUnit: record.creditsPerUnit,
                 duration: record.duration,
                 purchaseLimit: record.purchaseLimit,
@@ -771,7 +754,7 @@ contract PlanRegistry is IPlanRegistry {
         Record storage record = _plans[planId];
         owner = record.owner;
         onSale = owner != address(0) && record.sales == Sales.Open
-            && (record.supply == 0 || record.till.sold < record.supply);
+            && (record.supply == 0 || record.till.sold() < record.supply);
         retired = record.sales == Sales.Retired;
         timePlan = owner != address(0) && record.creditsPerUnit == 0;
     }
