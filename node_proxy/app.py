@@ -10,7 +10,7 @@ from node_proxy import logs
 from node_proxy.access.pages import AccessPages
 from node_proxy.asgi import ClientGone, Exchange, Receive, Router, Scope, Send
 from node_proxy.dids import DidPages
-from node_proxy.errors import NodeError, ShuttingDown, as_node_error
+from node_proxy.errors import KeyInvalid, LoginRefused, NodeError, ShuttingDown, TooManyRequests, as_node_error
 from node_proxy.openai.models import ModelPages
 from node_proxy.services import Services
 from node_proxy.status import StatusPages
@@ -33,6 +33,9 @@ def build_router(services: Services) -> Router:
     router.add("GET", "/v1/account", access.account)
     router.add("GET", "/auth/nonce", access.nonce)
     router.add("POST", "/auth/login", access.login)
+    router.add("GET", "/auth/session", access.show_session)
+    router.add("POST", "/auth/session", access.start_session)
+    router.add("DELETE", "/auth/session", access.end_session)
     router.add("GET", "/auth/keys", access.list_keys)
     router.add("POST", "/auth/keys", access.create_key)
     router.add("GET", "/auth/keys/{id}", access.retrieve_key)
@@ -63,6 +66,7 @@ def build_app(services: Services) -> Asgi:
             handler, exchange.params, route = router.find(exchange.method, exchange.path)
             if services.stopping and route.startswith("/v1/"):
                 raise ShuttingDown("The node is stopping; try again in a moment.", retry_after=2)
+            _check_guesses(services, exchange)
             await handler(exchange)
         except ClientGone:
             exchange.facts["gone"] = True
@@ -70,6 +74,8 @@ def build_app(services: Services) -> Asgi:
             exchange.facts["cancelled"] = True
             raise
         except Exception as error:
+            if isinstance(error, KeyInvalid | LoginRefused):
+                services.guesses.failed(exchange.client)
             await _refuse(exchange, error)
         finally:
             exchange.close()
@@ -88,6 +94,15 @@ def build_app(services: Services) -> Asgi:
             )
 
     return app
+
+
+def _check_guesses(services: Services, exchange: Exchange) -> None:
+    """Makes whoever has tried many keys wait, unless it brings one that is known to be good or needs none."""
+    if wait := services.guesses.wait(exchange.client):
+        bearer = exchange.bearer()
+        credentials = bearer or exchange.path in ("/auth/login", "/auth/session") or b"cookie" in exchange.headers
+        if credentials and not services.keys.knows(bearer):
+            raise TooManyRequests("Too many wrong keys or logins came from your address; wait.", retry_after=wait)
 
 
 async def _refuse(exchange: Exchange, error: Exception) -> None:

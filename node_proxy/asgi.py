@@ -66,6 +66,16 @@ class Exchange:
         scheme, _, token = self.headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         return token.strip() if scheme.lower() == "bearer" else ""
 
+    @property
+    def client(self) -> str:
+        """The address that the request came from; empty where the server doesn't say."""
+        client = self.scope.get("client")
+        return client[0] if client else ""
+
+    def header(self, name: bytes) -> str:
+        """A request header, empty if it is missing."""
+        return self.headers.get(name, b"").decode("latin-1")
+
     # ------------------------------------------------------------------------------------------------------- request
 
     async def body(self, limit: int, seconds: float) -> bytes:

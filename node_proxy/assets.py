@@ -29,6 +29,9 @@ from nvm_chain.text import show
 
 log = logs.get("assets")
 
+LONGEST_SECONDS = 3600.0
+"""How long an opened definition stays in memory at most, also one in use: then it is opened again."""
+
 FAILURE_SECONDS = 3.0
 """How long a failure to open an assistant is remembered, so that calls don't hammer the stores."""
 
@@ -42,19 +45,26 @@ class Records(Protocol):
     async def served(self) -> Sequence[Did]:
         """All assistants that name this node. Raises NvmError."""
 
-    async def key_versions(self) -> Mapping[int, Secret]:
-        """Which of the node's private keys opens secrets of which key version. Raises NvmError."""
+    async def key_versions(self, at_least: int = 0) -> Mapping[int, Secret]:
+        """Which of the node's private keys opens secrets of which key version. Raises NvmError.
+
+        at_least: a version that was seen, so that a key of it is looked for.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class Assistant:
-    """An opened assistant. expires: unix seconds from which the builder's secret is refused, 0 = never."""
+    """An opened assistant. expires: unix seconds from which the builder's secret is refused, 0 = never.
+
+    key_version: the node's key that the secret was sealed to.
+    """
 
     did: Did
     owner: str
     metadata: Metadata
     definition: Definition
     expires: int
+    key_version: int
 
 
 @dataclass(slots=True)
@@ -63,6 +73,7 @@ class _Entry:
     assistant: Assistant | None
     failure: NodeError | None
     until: float
+    longest: float
 
 
 class Assets:
@@ -178,6 +189,13 @@ class Assets:
         for did in [did for did, entry in self._entries.items() if entry.until <= now]:
             del self._entries[did]
 
+    async def close_retired(self) -> None:
+        """Drops the definitions that were opened with a key whose overlap has ended. Raises ChainTooStale."""
+        usable = await self._keys()
+        for did, entry in list(self._entries.items()):
+            if entry.assistant is not None and entry.assistant.key_version not in usable:
+                del self._entries[did]
+
     @property
     def open_count(self) -> int:
         """Definitions in memory."""
@@ -188,7 +206,7 @@ class Assets:
         if entry is None or entry.source != source or entry.until <= now:
             return None
         if entry.failure is None:
-            entry.until = now + self._ttl
+            entry.until = min(now + self._ttl, entry.longest)
             self._entries.move_to_end(did)
         return entry
 
@@ -205,9 +223,9 @@ class Assets:
             assistant = await self._unseal(record, metadata)
         except NodeError as failure:
             log.warning("asset.unusable", did=str(record.did), cid=str(record.metadata), reason=str(failure.__cause__))
-            return _Entry(source, None, failure, now + FAILURE_SECONDS)
+            return _Entry(source, None, failure, now + FAILURE_SECONDS, now + FAILURE_SECONDS)
         log.info("asset.opened", did=str(record.did), cid=str(record.metadata), version=record.version)
-        return _Entry(source, assistant, None, now + self._ttl)
+        return _Entry(source, assistant, None, now + min(self._ttl, LONGEST_SECONDS), now + LONGEST_SECONDS)
 
     async def _metadata(self, record: Asset) -> Metadata:
         try:
@@ -229,8 +247,8 @@ class Assets:
             ) from error
 
     async def _unseal(self, record: Asset, metadata: Metadata) -> Assistant:
-        keys = await self._keys()
         mine = [sealed for sealed in metadata.sealed if sealed.node == self._node]
+        keys = await self._keys(max((sealed.key_version for sealed in mine), default=0))
         usable = sorted(
             (sealed for sealed in mine if sealed.key_version in keys), key=lambda sealed: -sealed.key_version
         )
@@ -258,11 +276,13 @@ class Assets:
             raise AssetUnusable(
                 "This assistant can't run: its builder's secret doesn't open, or was made for something else."
             ) from error
-        return Assistant(record.did, record.owner, metadata, opened.definition, opened.binding.expires)
+        return Assistant(
+            record.did, record.owner, metadata, opened.definition, opened.binding.expires, sealed.key_version
+        )
 
-    async def _keys(self) -> Mapping[int, Secret]:
+    async def _keys(self, at_least: int = 0) -> Mapping[int, Secret]:
         try:
-            return await self._records.key_versions()
+            return await self._records.key_versions(at_least)
         except NvmError as error:
             raise _no_chain() from error
 

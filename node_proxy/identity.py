@@ -18,12 +18,16 @@ from nvm_chain.secret import Secret
 from nvm_chain.wallet import LocalWallet
 
 SETTLEMENT_FILE = "settlement.json"
+MAX_KEYS = 3
 _ENCRYPTION_FILE = re.compile(r"encryption-([1-9][0-9]{0,5})\.json")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Identity:
-    """wallet: settles and is the node's address. encryption_keys: newest first. secret: at least 32 bytes."""
+    """wallet: settles and is the node's address. encryption_keys: newest first; replaced when a key is rotated.
+
+    secret: at least 32 bytes.
+    """
 
     wallet: LocalWallet
     encryption_keys: tuple[Secret, ...]
@@ -81,13 +85,22 @@ def _from_settings(settings: Settings) -> tuple[Secret, tuple[Secret, ...]]:
 
 
 def _from_keystore(folder: Path, password: Secret) -> tuple[Secret, tuple[Secret, ...]]:
-    files = encryption_files(folder)
-    if not (folder / SETTLEMENT_FILE).is_file() or not files:
+    if not (folder / SETTLEMENT_FILE).is_file() or not encryption_files(folder):
         raise ConfigInvalid(
             [f"{folder} is no keystore ({SETTLEMENT_FILE}, encryption-1.json): `nvm-node key new` makes one"]
         )
-    settlement = decrypt(folder / SETTLEMENT_FILE, password)
-    return settlement, tuple(decrypt(files[number], password) for number in sorted(files, reverse=True)[:2])
+    return decrypt(folder / SETTLEMENT_FILE, password), encryption_keys(folder, password)
+
+
+def settlement_wallet(folder: Path, password: Secret) -> LocalWallet:
+    """The keystore's account. Raises ConfigInvalid."""
+    return LocalWallet(decrypt(folder / SETTLEMENT_FILE, password))
+
+
+def encryption_keys(folder: Path, password: Secret) -> tuple[Secret, ...]:
+    """The keystore's newest encryption keys, newest first: the next, the current and the one before. Takes seconds."""
+    files = encryption_files(folder)
+    return tuple(decrypt(files[number], password) for number in sorted(files, reverse=True)[:MAX_KEYS])
 
 
 def encryption_files(folder: Path) -> dict[int, Path]:
@@ -125,6 +138,15 @@ def create(folder: Path, password: Secret) -> tuple[str, PublicKey]:
     return LocalWallet(settlement).address, public_key_of(encryption)
 
 
+def add_encryption_key(folder: Path, password: Secret) -> tuple[int, PublicKey]:
+    """Adds the next encryption key to a keystore whose password this is. Returns its number and public key."""
+    newest = encryption_files(folder)
+    decrypt(newest[max(newest)] if newest else folder / SETTLEMENT_FILE, password)  # one password opens the keystore
+    number, key = max(encryption_files(folder), default=0) + 1, generate_private_key()
+    _write(folder / f"encryption-{number}.json", key, password)
+    return number, public_key_of(key)
+
+
 def _write(path: Path, key: Secret, password: Secret) -> None:
     text = json.dumps(Account.encrypt(private_key_bytes(key), password.reveal(), kdf="scrypt"))
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -134,3 +156,5 @@ def _write(path: Path, key: Secret, password: Secret) -> None:
         raise ConfigInvalid([f"{path} can't be written: {error.strerror}"]) from None
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
+        file.flush()
+        os.fsync(file.fileno())

@@ -12,14 +12,17 @@ from typing import Any
 
 from node_proxy import identity as identities
 from node_proxy import logs
+from node_proxy.access.guesses import Guesses
 from node_proxy.access.keys import Keys
 from node_proxy.access.login import Login
+from node_proxy.access.sessions import Sessions
 from node_proxy.access.store import AccessStore, open_access_store
 from node_proxy.admission import Admission, covers
 from node_proxy.assets import Assets
 from node_proxy.config import Settings
 from node_proxy.errors import ChainTooStale, NodeError
 from node_proxy.identity import Identity
+from node_proxy.keyring import Keyring
 from node_proxy.ledger import Ledger, open_ledger
 from node_proxy.ledger.base import AccountId, LedgerFailed
 from node_proxy.metrics import Metrics
@@ -59,10 +62,12 @@ class Services:
     settlement: Settlement
     keys: Keys
     login: Login
+    sessions: Sessions
     responses: Responses
     metrics: Metrics
     stopping: bool = False
     settling: Status | None = None
+    guesses: Guesses = field(default_factory=Guesses)
     started: float = field(default_factory=time.time)
 
     async def key_spent(self, key_id: str) -> int:
@@ -172,7 +177,7 @@ def _assemble(
     metrics = Metrics()
     records = ChainRecords(view, access, identity, from_block=settings.from_block)
     assets = Assets(
-        records,
+        Keyring(records, chain, deployment, identity, settings),
         store,
         chain_id=chain.chain_id,
         registry=deployment.asset_registry,
@@ -222,6 +227,7 @@ def _assemble(
             window=settings.login_window,
             validate=validate,
         ),
+        sessions=Sessions(access, identity.secret, origin=origin),
         responses=responses,
         metrics=metrics,
     )
@@ -290,9 +296,11 @@ async def _housekeeping(services: Services) -> None:
         try:
             await services.records.search()
             services.settling = await services.settlement.status()
-        except (NvmError, LedgerFailed) as error:
+            await services.assets.close_retired()
+        except (NvmError, NodeError, LedgerFailed) as error:
             log.debug("housekeeping.delayed", error=str(error))
         services.assets.sweep()
+        await services.keys.note_uses()
         await asyncio.sleep(HOUSEKEEPING_SECONDS)
 
 

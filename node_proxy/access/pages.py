@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from node_proxy.access.keys import ApiKey
+from node_proxy.access.sessions import CSRF_HEADER, CsrfRefused, Session
 from node_proxy.asgi import Exchange
 from node_proxy.errors import AccessDenied, InvalidValue
 from nvm_chain.address import address
@@ -68,11 +69,56 @@ class AccessPages:
             await self._services.keys.revoke(subscriber, active[-1].id)
         await self._issue(exchange, subscriber, wishes)
 
+    # ------------------------------------------------------------------------------------------------------- session
+
+    async def start_session(self, exchange: Exchange) -> None:
+        """POST /auth/session {message, signature}: the same login, for a browser: sets a cookie, shows no key."""
+        body = await exchange.json(MAX_BODY, self._services.settings.body_timeout)
+        message, signature = (_text(body, name, 20_000) for name in ("message", "signature"))
+        if unknown := sorted(body.keys() - {"message", "signature"}):
+            raise InvalidValue(f"{show(unknown[0])} isn't known here.", param=unknown[0][:100])
+        sessions = self._services.sessions
+        origin = exchange.headers.get(b"origin")
+        if origin is not None and origin.decode("latin-1") != sessions.origin:
+            raise CsrfRefused("This request comes from another site and is refused.")
+        subscriber = await self._services.login.verify(message, signature)
+        token, session = await sessions.start(subscriber, sessions.token_of(exchange.header(b"cookie")))
+        headers = [sessions.set_cookie(token), (b"cache-control", b"no-store")]
+        await exchange.respond_json(201, session.public(), headers=headers)
+
+    async def show_session(self, exchange: Exchange) -> None:
+        """GET /auth/session: who is signed in, and the token that changes need."""
+        session = self._session(exchange)
+        await exchange.respond_json(200, session.public(), headers=[(b"cache-control", b"no-store")])
+
+    async def end_session(self, exchange: Exchange) -> None:
+        """DELETE /auth/session: signs out."""
+        self._session(exchange)
+        sessions = self._services.sessions
+        await sessions.end(sessions.token_of(exchange.header(b"cookie")))
+        answer = {"object": "session.deleted", "deleted": True}
+        await exchange.respond_json(200, answer, headers=[sessions.set_cookie("")])
+
+    def _session(self, exchange: Exchange) -> Session:
+        """The browser's session, its token checked where the request changes something."""
+        sessions = self._services.sessions
+        session = sessions.verify(sessions.token_of(exchange.header(b"cookie")))
+        origin = exchange.headers.get(b"origin")
+        origin_text = None if origin is None else origin.decode("latin-1")
+        sessions.check_request(session, exchange.method, exchange.header(CSRF_HEADER), origin_text)
+        return session
+
+    def _caller(self, exchange: Exchange) -> ApiKey:
+        """Whoever sends an API key, or the console with its session."""
+        if not exchange.header(b"authorization") and self._services.sessions.token_of(exchange.header(b"cookie")):
+            return self._session(exchange).as_key()
+        return self._services.keys.verify(exchange.bearer())
+
     # ---------------------------------------------------------------------------------------------------------- keys
 
     async def list_keys(self, exchange: Exchange) -> None:
         """GET /auth/keys: the wallet's keys, without their secrets; a key that can't manage sees itself."""
-        key = self._services.keys.verify(exchange.bearer())
+        key = self._caller(exchange)
         keys = await self._services.keys.of(key.subscriber) if key.manage else [key]
         data = [await self._shown(one) for one in keys]
         await exchange.respond_json(200, {"object": "list", "data": data, "has_more": False})
@@ -88,21 +134,21 @@ class AccessPages:
 
     async def retrieve_key(self, exchange: Exchange) -> None:
         """GET /auth/keys/{id}."""
-        key = self._services.keys.verify(exchange.bearer())
+        key = self._caller(exchange)
         if exchange.params[0] != key.id:
             key = await self._services.keys.get(self._manager(exchange).subscriber, exchange.params[0])
         await exchange.respond_json(200, await self._shown(key))
 
     async def revoke_key(self, exchange: Exchange) -> None:
         """DELETE /auth/keys/{id}; any key can revoke itself."""
-        key = self._services.keys.verify(exchange.bearer())
+        key = self._caller(exchange)
         if exchange.params[0] != key.id:
             key = self._manager(exchange)
         revoked = await self._services.keys.revoke(key.subscriber, exchange.params[0])
         await exchange.respond_json(200, {"id": revoked.id, "object": "api_key.deleted", "deleted": True})
 
     def _manager(self, exchange: Exchange) -> ApiKey:
-        key = self._services.keys.verify(exchange.bearer())
+        key = self._caller(exchange)
         if not key.manage:
             raise ManageDenied(
                 f"The API key {key.name!r} ({key.id}) can't manage keys: use the one from your login, or log in again."
@@ -116,13 +162,14 @@ class AccessPages:
         await exchange.respond_json(201, shown, headers=[(b"cache-control", b"no-store")])
 
     async def _shown(self, key: ApiKey) -> dict[str, Any]:
-        return {**key.public(), "spent": await self._services.key_spent(key.id)}
+        last = self._services.keys.last_use(key.id)
+        return {**key.public(), "last_used_at": last, "spent": await self._services.key_spent(key.id)}
 
     # ------------------------------------------------------------------------------------------------------- account
 
     async def account(self, exchange: Exchange) -> None:
         """GET /v1/account: what the wallet holds under each plan that opens an assistant here."""
-        key = self._services.keys.verify(exchange.bearer())
+        key = self._caller(exchange)
         answer = {
             "object": "account",
             "subscriber": key.subscriber,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,14 @@ CREATE TABLE IF NOT EXISTS api_keys (
     revoked_at INTEGER
 ) STRICT;
 CREATE INDEX IF NOT EXISTS api_keys_by_subscriber ON api_keys (subscriber, created_at);
+CREATE TABLE IF NOT EXISTS key_uses (id TEXT PRIMARY KEY, last_used_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sessions (
+    hash BLOB PRIMARY KEY,
+    subscriber TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS sessions_by_expiry ON sessions (expires_at);
 CREATE TABLE IF NOT EXISTS used_nonces (nonce TEXT PRIMARY KEY, expires_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS used_nonces_by_expiry ON used_nonces (expires_at);
 CREATE TABLE IF NOT EXISTS assistants (did BLOB PRIMARY KEY) STRICT, WITHOUT ROWID;
@@ -94,6 +102,39 @@ class AccessStore:
         """Durable when it returns; revoking twice keeps the first time."""
         query = "UPDATE api_keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL"
         await self._write(lambda db: db.execute(query, (now, key_id)))
+
+    async def note_uses(self, uses: Mapping[str, int]) -> None:
+        """When keys (by id) were used last, unix seconds; an earlier time changes nothing."""
+        query = (
+            "INSERT INTO key_uses VALUES (?, ?) ON CONFLICT (id) DO UPDATE "
+            "SET last_used_at = max(last_used_at, excluded.last_used_at)"
+        )
+        await self._write(lambda db: db.executemany(query, list(uses.items())))
+
+    def last_use(self, key_id: str) -> int | None:
+        """Unix seconds; None = never."""
+        row = self._reader.execute("SELECT last_used_at FROM key_uses WHERE id = ?", (key_id,)).fetchone()
+        return None if row is None else row["last_used_at"]
+
+    async def add_session(self, digest: bytes, subscriber: str, created_at: int, expires_at: int) -> None:
+        """Durable when it returns. Forgets sessions that have expired."""
+
+        def write(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM sessions WHERE expires_at < ?", (created_at,))
+            db.execute("INSERT INTO sessions VALUES (?, ?, ?, ?)", (digest, subscriber, created_at, expires_at))
+
+        await self._write(write)
+
+    def session_by_hash(self, digest: bytes) -> tuple[str, int, int] | None:
+        """(subscriber, created_at, expires_at)."""
+        row = self._reader.execute(
+            "SELECT subscriber, created_at, expires_at FROM sessions WHERE hash = ?", (digest,)
+        ).fetchone()
+        return None if row is None else tuple(row)
+
+    async def end_session(self, digest: bytes) -> None:
+        """Durable when it returns."""
+        await self._write(lambda db: db.execute("DELETE FROM sessions WHERE hash = ?", (digest,)))
 
     async def use_nonce(self, nonce: str, now: int, expires_at: int) -> bool:
         """True for exactly one caller per nonce, across processes. Forgets nonces that have expired by themselves."""

@@ -17,6 +17,7 @@ from node_proxy import logs
 from node_proxy.config import ConfigInvalid, Settings, describe, load
 from node_proxy.ledger.base import LedgerError
 from nvm_chain import __version__
+from nvm_chain.cli.types import DURATION
 from nvm_chain.errors import InvalidInput, NvmError
 from nvm_chain.secret import Secret
 
@@ -138,6 +139,84 @@ def key_new(folder: Path, password_file: Path | None) -> None:
     click.echo(f"node address    {address}   (send it some native currency for settlement's gas)")
     click.echo(f"encryption key  0x{public_key.to_bytes().hex()}")
     click.echo(f"Set NVM_NODE_KEYSTORE={folder} and NVM_NODE_KEYSTORE_PASSWORD_FILE, then run `nvm-node register`.")
+
+
+@key.command("show")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
+@click.pass_obj
+def key_show(config: Path | None, as_json: bool) -> None:
+    """Lists the keystore's encryption keys and what they are in NodeRegistry."""
+    from node_proxy.cli.keys import show
+
+    keys = [one.shown() for one in _run(show(_settings(config)))]
+    if as_json:
+        click.echo(json.dumps({"keys": keys}))
+        return
+    for one in keys:
+        click.echo(f"{one['key']:14} version {one['version'] or '–'!s:3} {one['state']:40} {one['public_key'][:20]}…")
+
+
+@key.command("rotate")
+@click.option(
+    "--overlap",
+    default="7d",
+    show_default=True,
+    type=DURATION,
+    metavar="TIME",
+    help="How long the old key still opens.",
+)
+@click.pass_obj
+def key_rotate(config: Path | None, overlap: int) -> None:
+    """Makes and publishes a new encryption key. A running node picks it up by itself."""
+    from node_proxy.cli.keys import rotate
+
+    for line in _run(rotate(_settings(config), overlap)):
+        click.echo(line)
+
+
+@key.command("retire")
+@click.argument("number", type=click.IntRange(1))
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def key_retire(config: Path | None, number: int, yes: bool) -> None:
+    """Removes encryption key NUMBER, after its overlap, for good."""
+    from node_proxy.cli.keys import retire
+
+    settings = _settings(config)
+    if not yes:
+        click.confirm(f"Remove encryption-{number}.json? It can't be brought back.", abort=True, err=True)
+    click.echo(_run(retire(settings, number)))
+
+
+@main.command()
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def retire(config: Path | None, yes: bool) -> None:
+    """Takes the node out of service: no assistant may name it any more; what it served still settles."""
+    from node_proxy.cli.keys import retire_node
+
+    settings = _settings(config)
+    if not yes:
+        click.confirm("Retire this node in NodeRegistry?", abort=True, err=True)
+    click.echo(_run(retire_node(settings)))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
+@click.pass_obj
+def assets(config: Path | None, as_json: bool) -> None:
+    """Lists the assistants of this node and the key versions that their secrets are sealed to."""
+    from node_proxy.cli.assets import list_assets
+
+    rows = _run(list_assets(_settings(config)))
+    if as_json:
+        click.echo(json.dumps({"assets": [row.shown() for row in rows]}))
+        return
+    for row in rows:
+        sealed = ", ".join(map(str, row.sealed_to)) or "–"
+        click.echo(f"{row.did}  key {sealed:6} {row.state}  {row.title}")
+    if not rows:
+        click.echo("no assistant names this node")
 
 
 def _settings(config: Path | None) -> Settings:

@@ -11,6 +11,7 @@ from nvm_chain.address import address
 from nvm_chain.assets import FOREVER, OfferInput
 from nvm_chain.chain import Chain, event_topics, topic
 from nvm_chain.cli.definition import definition_options, read_definition, was_given
+from nvm_chain.cli.reseal import reseal, seals
 from nvm_chain.cli.session import Session, command
 from nvm_chain.cli.stores import open_blocks, store_option
 from nvm_chain.cli.transactions import submit, transaction
@@ -37,6 +38,10 @@ _TEXT = click.File(encoding="utf-8")
 @click.group()
 def assistant() -> None:
     """Register, look at and update assistants."""
+
+
+assistant.add_command(seals)
+assistant.add_command(reseal)
 
 
 @assistant.command()
