@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 RUNTIME = [Requirement(line) for line in PROJECT["project"]["dependencies"]]
+EXTRA = [Requirement(line) for extra in PROJECT["project"]["optional-dependencies"].values() for line in extra]
 DEV = [Requirement(line) for line in PROJECT["dependency-groups"]["dev"]]
 INPUTS = [
     Requirement(line)
@@ -51,7 +52,7 @@ def locked(name: str) -> dict[str, str]:
 def test_every_direct_dependency_is_explained_and_nothing_else_is() -> None:
     rows = re.findall(r"^\| (\S+) \| (.+?) \| (.+?) \|", (ROOT / "docs" / "dependencies.md").read_text(), re.MULTILINE)
     explained = [canonicalize_name(row[0]) for row in rows if row[0] != "package"]
-    wanted = names(RUNTIME) | names(DEV) | names(INPUTS) | {canonicalize_name(name) for name in NODE}
+    wanted = names(RUNTIME) | names(EXTRA) | names(DEV) | names(INPUTS) | {canonicalize_name(name) for name in NODE}
     assert len(explained) == len(set(explained)), "a package has two rows"
     assert set(explained) == wanted
 
@@ -68,7 +69,11 @@ def test_what_the_packages_import_is_what_they_declare() -> None:
                     imported.add(node.module.split(".")[0])
     modules = imported - set(sys.stdlib_module_names) - {"nvm_chain", "node_proxy"}
     found = {canonicalize_name(distributions[module][0]) for module in modules}
-    assert found | LOADED_BY_NAME == names(RUNTIME)
+    assert found | LOADED_BY_NAME == names(RUNTIME) | names(EXTRA)
+
+
+def test_what_is_optional_is_tested() -> None:
+    assert names(EXTRA) <= names(DEV)
 
 
 @pytest.mark.parametrize(("lock", "requirements"), [("runtime", RUNTIME), ("dev", RUNTIME + DEV)])

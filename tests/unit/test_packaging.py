@@ -74,7 +74,11 @@ for name in ("nvm_chain", "node_proxy"):
     package = importlib.import_module(name)
     for module in pkgutil.walk_packages(package.__path__, name + "."):
         if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+            try:
+                importlib.import_module(module.name)
+            except ModuleNotFoundError as error:
+                if error.name != "psycopg":  # the extra [postgresql]
+                    raise
 print(json.dumps([package.__file__, *(n for n in sys.argv[1:] if importlib.util.find_spec(n))]))
 """
     found = json.loads(run(installed / "bin" / "python", "-c", program, *sorted(DEVELOPMENT_ONLY), cwd=tmp_path))
