@@ -56,7 +56,11 @@ contract AttacksTest is World {
     function assertRefused(bool attempted, bool succeeded, bytes memory result) internal pure {
         yes(attempted, "it tried");
         no(succeeded, "and failed");
-        eq(keccak256(result), keccak256(abi.encodeWithSelector(IPlanRegistry.Reentered.selector)), "because it was re-entering");
+        eq(
+            keccak256(result),
+            keccak256(abi.encodeWithSelector(IPlanRegistry.Reentered.selector)),
+            "because it was re-entering"
+        );
     }
 
     function test_attack_reenteringFromThePayment() public {
@@ -213,8 +217,7 @@ contract AttacksTest is World {
 
     function test_attack_foreignNode() public {
         // registered, honest elsewhere, not this asset's
-        bytes memory refusal =
-            abi.encodeWithSelector(IPlanRegistry.NodeNotAuthorised.selector, did, planId, otherNode);
+        bytes memory refusal = abi.encodeWithSelector(IPlanRegistry.NodeNotAuthorised.selector, did, planId, otherNode);
         refuse(refusal);
         settle(otherNode, 1, entry(alice, 1, 10));
         // its own asset under its own plan does not open alice's plan
@@ -387,9 +390,8 @@ contract AttacksTest is World {
         (terms.token, terms.price) = (address(token), 1_000);
         bytes32 tokens = createPlan(terms);
         token.mint(alice, 1_000);
-        bytes32 structHash = keccak256(
-            abi.encode(token.PERMIT_TYPEHASH(), alice, address(plans), 1_000, token.nonces(alice), START)
-        );
+        bytes32 structHash =
+            keccak256(abi.encode(token.PERMIT_TYPEHASH(), alice, address(plans), 1_000, token.nonces(alice), START));
         (uint8 v, bytes32 r, bytes32 s) =
             vm.sign(keyOf("alice"), keccak256(abi.encodePacked("\x19\x01", token.DOMAIN_SEPARATOR(), structHash)));
         vm.startPrank(stranger); // saw it in the mempool, submits it first, and tries to spend it

@@ -211,9 +211,7 @@ contract EarningsTest is World {
         return reason;
     }
 
-    function testFuzz_protocolFee_isRoundedDownAndComesFirst(uint16 basisPoints, uint96 price, uint8 purchases)
-        public
-    {
+    function testFuzz_protocolFee_isRoundedDownAndComesFirst(uint16 basisPoints, uint96 price, uint8 purchases) public {
         basisPoints = uint16(within(basisPoints, 1, 10_000));
         withFee(basisPoints);
         IPlanRegistry.Terms memory terms = creditTerms();
@@ -276,9 +274,8 @@ contract EarningsTest is World {
                 eq(plans.earnings(planId, bad[i]), 1 ether, "not lost");
             } else {
                 // a megabyte of answer costs who asks for the payment, and nobody else
-                (bool paid,) = address(plans).call{gas: 3_000_000}(
-                    abi.encodeCall(IPlanRegistry.withdraw, (planId, bad[i]))
-                );
+                (bool paid,) =
+                    address(plans).call{gas: 3_000_000}(abi.encodeCall(IPlanRegistry.withdraw, (planId, bad[i])));
                 eq(plans.earnings(planId, bad[i]), paid ? 0 : 1 ether, "paid or not lost");
             }
             eq(plans.withdraw(planId, builder), 1 ether, "the others get theirs");

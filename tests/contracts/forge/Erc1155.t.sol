@@ -92,9 +92,7 @@ contract Erc1155Test is World {
         vm.prank(builder);
         bytes32 described = plans.createPlan(newSalt(), creditTerms(), new IPlanRegistry.Payee[](0), digest);
         vm.assertEq(
-            plans.uri(uint256(described)),
-            "ipfs://bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku",
-            "uri"
+            plans.uri(uint256(described)), "ipfs://bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku", "uri"
         );
     }
 

@@ -39,9 +39,7 @@ contract LensTest is World {
                 keccak256(abi.encode(assets.offer(did, planIds[i]))),
                 "offer"
             );
-            eq(
-                keccak256(abi.encode(seen.offers[i].plan)), keccak256(abi.encode(plans.plan(planIds[i]))), "plan"
-            );
+            eq(keccak256(abi.encode(seen.offers[i].plan)), keccak256(abi.encode(plans.plan(planIds[i]))), "plan");
         }
         eq(seen.nodes.length, 2, "nodes");
         yes(seen.nodes[0].account == node && seen.nodes[0].until == START + 60, "the removed one");

@@ -55,9 +55,7 @@ contract PlansTest is World {
         terms.token = uint160(terms.token) % 2 == 0 ? address(0) : address(plans);
         if (terms.price == 0) (terms.refundCooldown, terms.token) = (0, address(0));
         if (terms.refundCooldown != 0) {
-            terms.refundCooldown = uint24(
-                within(terms.refundCooldown, plans.MIN_REFUND_COOLDOWN(), type(uint24).max)
-            );
+            terms.refundCooldown = uint24(within(terms.refundCooldown, plans.MIN_REFUND_COOLDOWN(), type(uint24).max));
         }
         bytes32 created = createPlan(terms);
         eq(keccak256(abi.encode(plans.plan(created).terms)), keccak256(abi.encode(terms)), "terms");

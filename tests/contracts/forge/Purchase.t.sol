@@ -4,12 +4,7 @@ pragma solidity 0.8.30;
 import {IPlanRegistry} from "../../../contracts/interfaces/IPlanRegistry.sol";
 import {World} from "./World.sol";
 import {IERC1155} from "../../../contracts/interfaces/IERC1155.sol";
-import {
-    AcceptingReceiver,
-    HooklessReceiver,
-    RefusingReceiver,
-    WrongAnswerReceiver
-} from "./actors/Receivers.sol";
+import {AcceptingReceiver, HooklessReceiver, RefusingReceiver, WrongAnswerReceiver} from "./actors/Receivers.sol";
 import {Erc20} from "./tokens/Erc20.sol";
 import {
     FalseButMovesToken,

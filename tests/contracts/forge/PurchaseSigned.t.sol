@@ -31,11 +31,9 @@ contract PurchaseSignedTest is World {
     // ----------------------------------------------------------------------------------------- purchaseWithPermit
 
     function permit(uint256 value, uint256 deadline) internal view returns (uint8 v, bytes32 r, bytes32 s) {
-        bytes32 structHash = keccak256(
-            abi.encode(token.PERMIT_TYPEHASH(), alice, address(plans), value, token.nonces(alice), deadline)
-        );
-        return
-            vm.sign(keyOf("alice"), keccak256(abi.encodePacked("\x19\x01", token.DOMAIN_SEPARATOR(), structHash)));
+        bytes32 structHash =
+            keccak256(abi.encode(token.PERMIT_TYPEHASH(), alice, address(plans), value, token.nonces(alice), deadline));
+        return vm.sign(keyOf("alice"), keccak256(abi.encodePacked("\x19\x01", token.DOMAIN_SEPARATOR(), structHash)));
     }
 
     function test_purchaseWithPermit_buysWithoutAnApproval() public {

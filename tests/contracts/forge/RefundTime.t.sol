@@ -49,7 +49,8 @@ contract RefundTimeTest is World {
         public
     {
         IPlanRegistry.Terms memory terms = refundable(timeTerms());
-        (terms.price, terms.duration) = (uint96(within(price, 1, 2 ** 90)), uint32(within(duration, 2 days, 2 ** 32 - 1)));
+        (terms.price, terms.duration) =
+        (uint96(within(price, 1, 2 ** 90)), uint32(within(duration, 2 days, 2 ** 32 - 1)));
         units = uint32(within(units, 1, 100));
         planId = createPlan(terms);
         buy(planId, alice, units);

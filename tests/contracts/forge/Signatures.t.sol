@@ -17,9 +17,7 @@ contract UnpreparedWallet is Wallet1271 {
 
     function isValidSignature(bytes32 digest, bytes calldata signature) external view override returns (bytes4) {
         if (!prepared) return 0xffffffff;
-        address signer = ecrecover(
-            digest, uint8(signature[64]), bytes32(signature[0:32]), bytes32(signature[32:64])
-        );
+        address signer = ecrecover(digest, uint8(signature[64]), bytes32(signature[0:32]), bytes32(signature[32:64]));
         return signer == OWNER ? this.isValidSignature.selector : bytes4(0xffffffff);
     }
 }

@@ -69,9 +69,11 @@ contract VoucherTest is World {
         eq(standing(planId, alice).consumed, 50, "nothing taken, nothing given back");
     }
 
-    function testFuzz_settleWithVouchers_neverPassesTheCeilingNorTheBalance(uint256 ceiling, uint64 first, uint64 second)
-        public
-    {
+    function testFuzz_settleWithVouchers_neverPassesTheCeilingNorTheBalance(
+        uint256 ceiling,
+        uint64 first,
+        uint64 second
+    ) public {
         first = uint64(within(first, 20, 200));
         second = uint64(within(second, 20, 200));
         IPlanRegistry.Voucher[] memory signed = vouchers(voucher(planId, keyOf("alice"), alice, ceiling));
@@ -188,9 +190,7 @@ contract VoucherTest is World {
             "here"
         );
         vm.chainId(8453);
-        eq(
-            plans.DOMAIN_SEPARATOR(), keccak256(abi.encode(typehash, name, version, 8453, address(plans))), "elsewhere"
-        );
+        eq(plans.DOMAIN_SEPARATOR(), keccak256(abi.encode(typehash, name, version, 8453, address(plans))), "elsewhere");
     }
 
     function test_settleWithVouchers_refusesTheMalleatedSignature() public {
@@ -298,8 +298,9 @@ contract VoucherTest is World {
         address wallet = factory.walletOf(owner_, salt);
         bytes memory inner = signature(keyOf(owner), voucherDigest(planId, wallet, ceiling));
         bytes memory deployment = abi.encodeCall(factory.deploy, (owner_, salt));
-        return IPlanRegistry.Voucher(
-            ceiling, abi.encodePacked(abi.encode(address(factory), deployment, inner), MAGIC_6492)
-        );
+        return
+            IPlanRegistry.Voucher(
+                ceiling, abi.encodePacked(abi.encode(address(factory), deployment, inner), MAGIC_6492)
+            );
     }
 }

@@ -45,7 +45,8 @@ contract DevToken is Erc20 {
         external
     {
         require(block.timestamp <= deadline, "permit expired");
-        bytes32 digest = _digest(keccak256(abi.encode(PERMIT_TYPEHASH, owner, spender, value, nonces[owner]++, deadline)));
+        bytes32 digest =
+            _digest(keccak256(abi.encode(PERMIT_TYPEHASH, owner, spender, value, nonces[owner]++, deadline)));
         require(_signedBy(owner, digest, abi.encodePacked(r, s, v)), "permit signature");
         _approve(owner, spender, value);
     }

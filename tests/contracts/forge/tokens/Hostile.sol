@@ -162,6 +162,5 @@ contract LyingAuthorisationToken is Erc20 {
     function receiveWithAuthorization(address, address, uint256, uint256, uint256, bytes32, bytes memory) external {}
 
     function receiveWithAuthorization(address, address, uint256, uint256, uint256, bytes32, uint8, bytes32, bytes32)
-        external
-    {}
+        external {}
 }
