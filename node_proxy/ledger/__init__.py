@@ -14,10 +14,16 @@ __all__ = ["Ledger", "open_ledger"]
 
 @asynccontextmanager
 async def open_ledger(url: str, *, serving: bool) -> AsyncIterator[Ledger]:
-    """The ledger at `url`: the path of a SQLite file (also `sqlite:///…`).
+    """The ledger at `url`: the path of a SQLite file (also `sqlite:///…`), or `postgresql://…`.
 
     serving: whether this process will admit calls. Raises LedgerInUse, LedgerFailed.
     """
+    if url.startswith(("postgresql://", "postgres://")):
+        from node_proxy.ledger.postgres import open_postgres  # psycopg: who uses a file needn't wait for it
+
+        async with open_postgres(url, serving=serving) as shared:
+            yield shared
+        return
     async with open_sqlite(_path(url), serving=serving) as ledger:
         yield ledger
 

@@ -74,6 +74,28 @@ async def _charge_for_ever(connection: Connection, url: str, accounts: list[Acco
         await asyncio.gather(*(caller(number) for number in range(30)))
 
 
+def call_until_empty(connection: Connection, url: str, accounts: list[AccountId], did: bytes) -> None:
+    """Serves 125 calls at once and tells how many got in."""
+    asyncio.run(_call_until_empty(connection, url, accounts, did))
+
+
+async def _call_until_empty(connection: Connection, url: str, accounts: list[AccountId], did: bytes) -> None:
+    async with open_ledger(url, serving=True) as ledger:
+
+        async def call(number: int) -> bool:
+            try:
+                hold = await ledger.reserve(
+                    accounts[number % len(accounts)], did, 1, key_id="key", key_budget=None, request_id="req"
+                )
+            except NotEnoughCredits:
+                return False
+            await asyncio.sleep(0.01)
+            await ledger.capture(hold, 1, None)
+            return True
+
+        connection.send(sum(await asyncio.gather(*(call(number) for number in range(125)))))
+
+
 def settle(connection: Connection, rpc: str, ledger: str, key: bytes, die_at: str) -> None:
     """Settles what waits; ends by kill -9 at the named step, or after everything is settled."""
     asyncio.run(_settle(connection, rpc, ledger, key, die_at))

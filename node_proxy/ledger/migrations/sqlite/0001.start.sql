@@ -1,6 +1,6 @@
 -- Credits are whole numbers up to 2^63 - 1; times are unix seconds; DIDs, plans and hashes are 32 bytes, accounts 20.
 
--- One row per (plan, subscriber). The first seven numbers are the chain's word at `block` (NULL: read it again).
+-- One row per (plan, subscriber). balance to units are the chain's word at `block` (NULL: read it again).
 -- captured: credits charged that the chain had not applied at `block`. charged: all credits ever charged.
 CREATE TABLE accounts (
     plan BLOB NOT NULL,

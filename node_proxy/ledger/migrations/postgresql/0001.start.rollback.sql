@@ -1,0 +1,10 @@
+DROP VIEW postings;
+DROP TABLE reservations;
+DROP TABLE checkpoint;
+DROP TABLE key_spending;
+DROP TABLE claims;
+DROP TABLE attempts;
+DROP TABLE entries;
+DROP TABLE charges;
+DROP TABLE batches;
+DROP TABLE accounts;

