@@ -357,6 +357,38 @@ contract AssetsTest is World {
         no(authorised, "then no more");
     }
 
+    function test_closeOffer_isAlsoForThePlansOwner() public {
+        vm.prank(builder);
+        plans.offerPlan(planId, alice);
+        vm.prank(alice);
+        plans.acceptPlan(planId);
+        refuse(abi.encodeWithSelector(IAssetRegistry.NotAssetOwner.selector, did, stranger));
+        vm.prank(stranger);
+        assets.closeOffer(did, planId);
+        vm.prank(alice);
+        assets.closeOffer(did, planId);
+        vm.warp(START + notice + window);
+        (bool authorised,,) = rule(node);
+        no(authorised, "nobody settles on alice's subscribers any more");
+    }
+
+    function test_changeOffer_isForThePlansOwner() public {
+        vm.prank(builder);
+        plans.offerPlan(planId, alice);
+        vm.prank(alice);
+        plans.acceptPlan(planId);
+        refuse(abi.encodeWithSelector(IAssetRegistry.PlanNotUsable.selector, planId, alice, false));
+        vm.prank(builder);
+        assets.changeOffer(did, input(planId, 100, 100));
+    }
+
+    function test_changeOffer_isPossibleAfterThePlanRetired() public {
+        vm.prank(builder);
+        plans.retire(planId);
+        vm.prank(builder);
+        assets.changeOffer(did, input(planId, 8, 10));
+    }
+
     function test_closeOffer_canNeitherBeRepeatedNorChanged() public {
         vm.startPrank(builder);
         assets.closeOffer(did, planId);

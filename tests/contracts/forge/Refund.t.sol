@@ -230,6 +230,21 @@ contract RefundTest is World {
         announce(alice);
     }
 
+    function test_takeRefund_putsWholeUnitsBackOnSale() public {
+        IPlanRegistry.Terms memory terms = refundable(creditTerms());
+        terms.supply = 3;
+        planId = createPlan(terms);
+        did = registerAsset(planId, 1, 100);
+        buy(planId, alice, 3);
+        settleOne(did, planId, alice, 1, 1);
+        announce(alice);
+        vm.warp(START + 1 days);
+        take(alice);
+        eq(plans.plan(planId).sold, 1, "two of three units were given back whole");
+        buy(planId, bob, 2);
+        eq(plans.plan(planId).sold, 3, "sold again");
+    }
+
     function test_takeRefund_leavesGrantedCredits() public {
         buy(planId, alice, 1);
         give(planId, alice, 2);

@@ -16,7 +16,7 @@ import {Ghost} from "./Ghost.sol";
 /// @notice Many people use many plans at once, honestly and not. Before each call the ghost says whether it must succeed;
 /// afterwards the call must have done so, and the ghost has moved the same way. A wrong prediction reverts, and a revert of
 /// the handler fails the campaign (fail_on_revert).
-contract Handler is World, Ghost {
+abstract contract Handler is World, Ghost {
     uint16 internal constant FEE = 333;
 
     address[] internal subscribers;
@@ -28,6 +28,8 @@ contract Handler is World, Ghost {
     FalseToken internal sulky;
     ReentrantToken internal sneaky;
     address internal grumpyPayee;
+    uint256 internal focusPlan;
+    uint256 internal focusSubscriber;
     /// How often each action did what it set out to do: a campaign that never gets anywhere proves nothing.
     mapping(bytes4 => uint256) public successes;
 
@@ -103,6 +105,15 @@ contract Handler is World, Ghost {
 
     // ------------------------------------------------------------------------------------------------ one call
 
+    /// @notice After the action everything about its plan is compared with the ghost; the invariants compare all plans.
+    modifier looks(uint256 planSeed) {
+        uint256 plan = pickPlan(planSeed);
+        _;
+        look(plan);
+    }
+
+    function look(uint256 plan) internal view virtual;
+
     /// @notice Makes the call; it must succeed exactly if `expected`. Adds up the ERC-1155 events.
     function attempt(address who, uint256 value, bytes memory data, bool expected) internal returns (bytes memory) {
         if (who.balance < value) vm.deal(who, value);
@@ -131,12 +142,21 @@ contract Handler is World, Ghost {
         while (offered[plan].id != id) plan++;
     }
 
+    /// @notice Mostly the plan in focus: else hardly a sequence would get as far as a refund.
     function pickPlan(uint256 seed) internal view returns (uint256) {
-        return seed % offered.length;
+        return seed % 4 == 0 ? (seed >> 2) % offered.length : focusPlan;
+    }
+
+    function pickSubscriber(uint256 seed) internal view returns (address) {
+        return subscribers[seed % 4 == 0 ? (seed >> 2) % subscribers.length : focusSubscriber];
     }
 
     function pick(address[] storage list, uint256 seed) internal view returns (address) {
         return list[seed % list.length];
+    }
+
+    function focusOn(uint256 plan, uint256 subscriber) external {
+        (focusPlan, focusSubscriber) = (plan % offered.length, subscriber % subscribers.length);
     }
 
     function keyFor(address subscriber) internal pure returns (uint256) {
@@ -164,9 +184,9 @@ contract Handler is World, Ghost {
 
     // ---------------------------------------------------------------------------------------------------- purchases
 
-    function buyFor(uint256 planSeed, uint256 who, uint256 payerSeed, uint256 units, uint256 slip) external {
+    function buyFor(uint256 planSeed, uint256 who, uint256 payerSeed, uint256 units, uint256 slip) external looks(planSeed) {
         uint256 plan = pickPlan(planSeed);
-        address subscriber = pick(subscribers, who);
+        address subscriber = pickSubscriber(who);
         address payer = pick(subscribers, payerSeed);
         units = within(units, 0, 9);
         uint256 due = units * offered[plan].terms.price;
@@ -191,34 +211,41 @@ contract Handler is World, Ghost {
         require(ok, "approve");
     }
 
-    function buyWithAuthorisation(uint256 planSeed, uint256 who, uint256 units, uint256 slip) external {
+    function buyWithAuthorisation(uint256 planSeed, uint256 who, uint256 units, uint256 slip)
+        external
+        looks(([uint256(4), 5, 12][planSeed % 3]) << 2)
+    {
         uint256 plan = [uint256(4), 5, 12][planSeed % 3];
-        address subscriber = pick(subscribers, who);
+        address subscriber = pickSubscriber(who);
         units = within(units, 1, 5);
-        uint256 due = units * offered[plan].terms.price;
-        dollar.mint(bob, due);
         bytes32 salt = newSalt();
-        bytes32 nonce = plans.authorisationNonce(offered[plan].id, subscriber, uint48(units), salt);
-        bytes32 structHash = keccak256(
-            abi.encode(
-                dollar.RECEIVE_WITH_AUTHORIZATION_TYPEHASH(), bob, address(plans), due, 0, type(uint256).max, nonce
-            )
-        );
-        bytes memory signed =
-            signature(keyOf("bob"), keccak256(abi.encodePacked("\x19\x01", dollar.DOMAIN_SEPARATOR(), structHash)));
-        address receiver = slip % 8 == 0 ? relayer : subscriber; // a relayer that helps itself
-        bool expected = receiver == subscriber && mayBuy(plan, subscriber, units, due);
+        bytes memory signed = authorisation(plan, subscriber, uint48(units), salt);
+        bool honest = slip % 8 != 0; // else the relayer helps itself
         bytes memory data = abi.encodeCall(
             plans.purchaseWithAuthorisation,
-            (offered[plan].id, receiver, uint48(units), bob, salt, 0, type(uint256).max, signed)
+            (offered[plan].id, honest ? subscriber : relayer, uint48(units), bob, salt, 0, NO_BOUND, signed)
         );
+        bool expected = honest && mayBuy(plan, subscriber, units, NO_BOUND);
         attempt(relayer, 0, data, expected);
         if (expected) giveGhost(plan, subscriber, units, true);
     }
 
-    function grantTo(uint256 planSeed, uint256 who, uint256 units, uint256 slip) external {
+    /// @notice Bob's signature that pays for it.
+    function authorisation(uint256 plan, address subscriber, uint48 units, bytes32 salt)
+        internal
+        returns (bytes memory)
+    {
+        uint256 due = units * uint256(offered[plan].terms.price);
+        dollar.mint(bob, due);
+        bytes32 nonce = plans.authorisationNonce(offered[plan].id, subscriber, units, salt);
+        bytes32 typehash = dollar.RECEIVE_WITH_AUTHORIZATION_TYPEHASH();
+        bytes32 structHash = keccak256(abi.encode(typehash, bob, address(plans), due, 0, NO_BOUND, nonce));
+        return signature(keyOf("bob"), keccak256(abi.encodePacked("\x19\x01", dollar.DOMAIN_SEPARATOR(), structHash)));
+    }
+
+    function grantTo(uint256 planSeed, uint256 who, uint256 units, uint256 slip) external looks(planSeed) {
         uint256 plan = pickPlan(planSeed);
-        address subscriber = pick(subscribers, who);
+        address subscriber = pickSubscriber(who);
         units = within(units, 0, 4);
         address caller = slip % 8 == 0 ? stranger : offered[plan].owner;
         bool expected = caller == offered[plan].owner && units != 0 && !offered[plan].retired;
@@ -236,7 +263,7 @@ contract Handler is World, Ghost {
         bool forged;
     }
 
-    function settleBatch(uint256 planSeed, uint256 nodeSeed, uint256 seed, uint256 slip) external {
+    function settleBatch(uint256 planSeed, uint256 nodeSeed, uint256 seed, uint256 slip) external looks(planSeed) {
         uint256 plan = pickPlan(planSeed);
         address server = slip % 16 == 0 ? stranger : pick(servers, nodeSeed);
         Claim[] memory claims = new Claim[](1 + seed % 3);
@@ -246,7 +273,7 @@ contract Handler is World, Ghost {
         for (uint256 i; i < claims.length; i++) {
             uint256 random = uint256(keccak256(abi.encode(seed, i)));
             Claim memory claim = claims[i];
-            claim.subscriber = pick(subscribers, random);
+            claim.subscriber = pickSubscriber(random);
             claim.calls = (random >> 8) % 6;
             claim.credits = within(random >> 16, claim.calls * min, claim.calls * max);
             if ((random >> 240) % 32 == 0) claim.credits = claim.calls * max + 1;
@@ -297,9 +324,9 @@ contract Handler is World, Ghost {
 
     // ------------------------------------------------------------------------------------------------------ refunds
 
-    function announce(uint256 planSeed, uint256 who) external {
+    function announce(uint256 planSeed, uint256 who) external looks(planSeed) {
         uint256 plan = pickPlan(planSeed);
-        address subscriber = pick(subscribers, who);
+        address subscriber = pickSubscriber(who);
         Holder storage holder = holders[plan][subscriber];
         elapse(plan, subscriber);
         bool lapsed = !isTime(plan) && hasExpired(holder);
@@ -311,9 +338,9 @@ contract Handler is World, Ghost {
         holder.availableAt = block.timestamp + offered[plan].terms.refundCooldown;
     }
 
-    function cancel(uint256 planSeed, uint256 who) external {
+    function cancel(uint256 planSeed, uint256 who) external looks(planSeed) {
         uint256 plan = pickPlan(planSeed);
-        address subscriber = pick(subscribers, who);
+        address subscriber = pickSubscriber(who);
         Holder storage holder = holders[plan][subscriber];
         bool expected = isRefundable(plan) && holder.availableAt != 0;
         elapse(plan, subscriber);
@@ -322,9 +349,9 @@ contract Handler is World, Ghost {
         (holder.announced, holder.bought, holder.availableAt) = (0, holder.announced + holder.bought, 0);
     }
 
-    function take(uint256 planSeed, uint256 who, uint256 slip) external {
+    function take(uint256 planSeed, uint256 who, uint256 slip) external looks(planSeed) {
         uint256 plan = pickPlan(planSeed);
-        address subscriber = pick(subscribers, who);
+        address subscriber = pickSubscriber(who);
         Holder storage holder = holders[plan][subscriber];
         (uint256 quantity, uint256 amount) = quote(plan, subscriber);
         address to = slip % 8 == 0 ? grumpyPayee : treasury;
@@ -337,14 +364,15 @@ contract Handler is World, Ghost {
         accrueGhost(plan, subscriber);
         (holder.announced, holder.availableAt) = (0, 0);
         offered[plan].refundedOut += amount;
+        offered[plan].sold -= quantity / perUnit(plan);
         refundsTaken++;
         if (isTime(plan)) holder.expiry = block.timestamp + left(holder);
         else holder.refunded += quantity;
     }
 
-    function accrueFor(uint256 planSeed, uint256 who) external {
+    function accrueFor(uint256 planSeed, uint256 who) external looks(planSeed) {
         uint256 plan = pickPlan(planSeed);
-        address subscriber = pick(subscribers, who);
+        address subscriber = pickSubscriber(who);
         bool expected = isRefundable(plan);
         attempt(stranger, 0, abi.encodeCall(plans.accrue, (offered[plan].id, subscriber)), expected);
         if (expected) accrueGhost(plan, subscriber);
@@ -360,7 +388,7 @@ contract Handler is World, Ghost {
         return [builders[0], builders[1], treasury, grumpyPayee, stranger, alice];
     }
 
-    function withdrawFor(uint256 planSeed, uint256 who, uint256 slip) external {
+    function withdrawFor(uint256 planSeed, uint256 who, uint256 slip) external looks(planSeed) {
         uint256 plan = pickPlan(planSeed);
         address earner = earners()[who % 6];
         address token = offered[plan].terms.token;
@@ -388,7 +416,7 @@ contract Handler is World, Ghost {
 
     // -------------------------------------------------------------------------------------------------- the builders
 
-    function pause(uint256 planSeed, bool paused, uint256 slip) external {
+    function pause(uint256 planSeed, bool paused, uint256 slip) external looks(planSeed) {
         uint256 plan = pickPlan(planSeed);
         address caller = slip % 8 == 0 ? stranger : offered[plan].owner;
         bool expected = caller != stranger && !offered[plan].retired;
@@ -396,19 +424,20 @@ contract Handler is World, Ghost {
         if (expected) offered[plan].paused = paused;
     }
 
-    function retirePlan(uint256 planSeed, uint256 slip) external {
+    function retirePlan(uint256 planSeed, uint256 slip) external looks(planSeed) {
         uint256 plan = pickPlan(planSeed);
         address caller = slip % 64 == 0 ? offered[plan].owner : stranger; // seldom: it is for good
         attempt(caller, 0, abi.encodeCall(plans.retire, (offered[plan].id)), caller != stranger);
         if (caller != stranger) (offered[plan].retired, offered[plan].paused) = (true, false);
     }
 
-    function handOver(uint256 planSeed, uint256 to, uint256 slip) external {
+    function handOver(uint256 planSeed, uint256 to, uint256 slip) external looks(planSeed) {
         uint256 plan = pickPlan(planSeed);
         Offered storage o = offered[plan];
         address next = pick(builders, to);
         bool expected = slip % 4 != 0;
-        attempt(expected ? o.owner : next == o.owner ? stranger : next, 0, abi.encodeCall(plans.offerPlan, (o.id, next)), expected);
+        address caller = expected ? o.owner : next == o.owner ? stranger : next;
+        attempt(caller, 0, abi.encodeCall(plans.offerPlan, (o.id, next)), expected);
         if (expected) o.pendingOwner = next;
         address taker = slip % 4 == 1 ? stranger : next;
         expected = o.pendingOwner == taker;
@@ -422,24 +451,29 @@ contract Handler is World, Ghost {
         (o.owner, o.pendingOwner) = (taker, address(0));
     }
 
-    function changeRule(uint256 planSeed, uint64 min, uint64 max, uint256 slip) external {
+    /// @notice Whether the rule before the current one can still be settled under.
+    function isChanging(uint256 plan) internal view returns (bool) {
+        uint256 from = offered[plan].effectiveAt;
+        return from != 0 && block.timestamp >= from && block.timestamp < from + 1 days;
+    }
+
+    function changeRule(uint256 planSeed, uint64 min, uint64 max, uint256 slip) external looks(planSeed) {
         uint256 plan = pickPlan(planSeed);
         Offered storage o = offered[plan];
         (min, max) = (uint64(within(min, 0, 10)), uint64(within(max, 5, 40)));
         if (isTime(plan)) (min, max) = (0, 0);
-        bool open_ = o.effectiveAt != 0 && block.timestamp >= o.effectiveAt && block.timestamp < o.effectiveAt + 1 days;
         address caller = slip % 8 == 0 ? stranger : builder;
-        bool expected = caller == builder && min <= max && !open_;
+        bool expected = caller == builder && o.owner == builder && min <= max && !isChanging(plan);
+        bytes memory data = abi.encodeCall(assets.changeOffer, (o.did, IAssetRegistry.OfferInput(o.id, min, max)));
         vm.prank(caller);
-        (bool ok,) =
-            address(assets).call(abi.encodeCall(assets.changeOffer, (o.did, IAssetRegistry.OfferInput(o.id, min, max))));
+        (bool ok,) = address(assets).call(data);
         vm.assertEq(ok, expected, "changeOffer");
         if (!ok) return;
         if (o.effectiveAt != 0 && block.timestamp >= o.effectiveAt) (o.min, o.max) = (o.nextMin, o.nextMax);
         (o.nextMin, o.nextMax, o.effectiveAt) = (min, max, block.timestamp + 1 days);
     }
 
-    function toggleNode(uint256 planSeed, uint256 nodeSeed, uint256 grace, uint256 slip) external {
+    function toggleNode(uint256 planSeed, uint256 nodeSeed, uint256 grace, uint256 slip) external looks(planSeed) {
         uint256 plan = pickPlan(planSeed);
         address server = pick(servers, nodeSeed);
         bool serving = nodeUntil[plan][server] == type(uint256).max;
@@ -457,10 +491,10 @@ contract Handler is World, Ghost {
     // ------------------------------------------------------------------------------------------------- the others
 
     /// @notice A stranger tries to move credits, and somebody else's record.
-    function meddle(uint256 planSeed, uint256 who, uint256 to, uint256 amount) external {
+    function meddle(uint256 planSeed, uint256 who, uint256 to, uint256 amount) external looks(planSeed) {
         uint256 plan = pickPlan(planSeed);
         uint256 id = uint256(offered[plan].id);
-        address from = pick(subscribers, who);
+        address from = pickSubscriber(who);
         attempt(from, 0, abi.encodeCall(plans.safeTransferFrom, (from, pick(subscribers, to), id, amount, "")), false);
         attempt(from, 0, abi.encodeCall(plans.setApprovalForAll, (pick(subscribers, to), true)), false);
         vm.startPrank(from);
@@ -488,9 +522,9 @@ contract Handler is World, Ghost {
     }
 
     /// @notice Exactly at, or a second before, something that matters.
-    function passTo(uint256 planSeed, uint256 who, uint256 which, bool before) external {
+    function passTo(uint256 planSeed, uint256 who, uint256 which, bool before) external looks(planSeed) {
         uint256 plan = pickPlan(planSeed);
-        Holder storage holder = holders[plan][pick(subscribers, who)];
+        Holder storage holder = holders[plan][pickSubscriber(who)];
         uint256[4] memory moments = [
             holder.expiry,
             holder.availableAt,
