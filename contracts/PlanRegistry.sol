@@ -422,7 +422,9 @@ contract PlanRegistry is IPlanRegistry {
         _settle(did, planId, batch, receiptsRoot, entries, vouchers);
     }
 
-    /// @dev No vouchers = none are needed.
+    /// @dev No vouchers = none are needed. The validator that a voucher may be shown to runs code of the wallet's: it finds this
+    /// contract locked and nothing read ahead, but for `planId`'s terms.
+    // slither-disable-next-line reentrancy-no-eth
     function _settle(
         bytes32 did,
         bytes32 planId,

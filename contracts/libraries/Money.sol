@@ -16,6 +16,8 @@ library Money {
         uint256 before = IToken(token).balanceOf(address(this));
         if (!succeeds(token, transfer)) revert IPlanRegistry.TransferFailed(token, address(this), amount);
         uint256 paid = IToken(token).balanceOf(address(this)) - before;
+        // A balance that the token's call has changed is what is asked for, and PlanRegistry is locked meanwhile.
+        // slither-disable-next-line reentrancy-balance
         if (paid != amount) revert IPlanRegistry.WrongPayment(paid, amount);
     }
 
