@@ -43,7 +43,14 @@ class Postgres:
         # Where nobody collects the dead process its number still counts as taken.
         for lock in (self.data / "postmaster.pid", *self.folder.glob(".s.PGSQL.*.lock")):
             lock.unlink(missing_ok=True)
-        self.server.ensure_postgres_running()
+        for last in (False,) * 20 + (True,):
+            try:
+                self.server.ensure_postgres_running()
+                return
+            except Exception:  # what is left of the dead server's processes may still be ending
+                if last:
+                    raise
+                time.sleep(0.5)
 
     @property
     def data(self) -> Path:

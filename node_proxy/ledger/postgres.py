@@ -277,7 +277,7 @@ class PostgresLedger:
         if call.kind == "reserve" and not failed:
             self._live[name] = False
         elif call.kind == "capture":
-            if failed and not isinstance(result, ReservationGone):
+            if failed:
                 self._live[name] = False
             else:
                 self._live.pop(name, None)
@@ -550,7 +550,7 @@ class _Group:
             return None
         if hold.id not in taken:
             lost = f"reservation {hold.id} was given back when this process lost its connection to the ledger"
-            return ReservationGone(lost) if call.kind == "capture" else None
+            return LedgerFailed(lost) if call.kind == "capture" else None
         self._move(hold, -hold.credits, call.credits)
         if call.kind == "release":
             return None
