@@ -38,10 +38,13 @@ class Exchange:
     """One request and its answer.
 
     id: `req_…`, ours, on every answer. params: what the route's template left open. status: of the answer, 0 before it
-    starts. facts: what the access log says besides.
+    starts. facts: what the access log says besides. written_at: the loop's time when a stream was written to last.
     """
 
-    __slots__ = ("_gone", "_receive", "_send", "facts", "headers", "id", "method", "params", "path", "scope", "status")
+    __slots__ = (
+        *("_gone", "_receive", "_send", "facts", "headers", "id", "method", "params", "path", "scope", "status"),
+        "written_at",
+    )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
@@ -54,6 +57,7 @@ class Exchange:
         self.params: tuple[str, ...] = ()
         self.status = 0
         self.facts: dict[str, Any] = {}
+        self.written_at = 0.0
         self._gone: asyncio.Task[None] | None = None
 
     @property
@@ -164,11 +168,13 @@ class Exchange:
             *headers,
         ]
         await self._send({"type": "http.response.start", "status": 200, "headers": start})
+        self.written_at = asyncio.get_running_loop().time()
         self._gone = asyncio.create_task(self._watch())
 
     async def write(self, data: bytes) -> None:
         """Sends a piece now. Does nothing once the client has hung up."""
         if not self.gone:
+            self.written_at = asyncio.get_running_loop().time()
             await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def finish(self) -> None:

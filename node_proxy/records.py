@@ -46,7 +46,7 @@ class ChainRecords:
         return (await self._view.describe(did)).asset
 
     async def served(self) -> Sequence[Did]:
-        """Those that name this node or once did, up to the last block worked in; those known while there is no chain."""
+        """Those that name this node or once did, up to the last block worked in; those known without a chain."""
         try:
             await self.search()
         except NvmError:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import orjson
@@ -29,12 +29,14 @@ from node_proxy.openai.metering import read_usage
 from node_proxy.openai.request import Prepared, prepare
 from node_proxy.pricing import USAGE_MISSING, Usage, price
 from node_proxy.relay import sse
+from node_proxy.relay.heartbeat import Heartbeat
 from node_proxy.relay.provider import ProviderAnswer, ProviderCall, ProviderClient, classify
 
 HUNG_UP = "hung_up"
 """Flag of a charge whose caller closed the connection before the end."""
 
 _CHARGED = frozenset({"completed", "incomplete"})
+_TAIL_SECONDS = 0.5
 _DIALECTS = frozenset({"responses", "responses-stateless"})
 
 
@@ -59,6 +61,7 @@ class Responses:
         self._provider = provider
         self._metrics = metrics
         self._secret = secret
+        self._heartbeat = Heartbeat()
         self._running: dict[str, int] = {}
         self._total = 0
 
@@ -127,6 +130,7 @@ class _Call:
         self._settings = surface._settings
         self._metrics = surface._metrics
         self._provider = surface._provider
+        self._heartbeat = surface._heartbeat
         self._exchange = exchange
         self._pricing = definition.pricing
         self._reservation = reservation
@@ -178,29 +182,42 @@ class _Call:
 
     async def _stream(self, answer: ProviderAnswer) -> None:
         events = answer.events()
-        exchange, loop = self._exchange, asyncio.get_running_loop()
+        exchange = self._exchange
         reserved = (b"x-nvm-credits-reserved", b"%d" % self._reservation.max_credits)
         await exchange.start_stream(sse.CONTENT_TYPE, headers=[*answer.headers, reserved])
         try:
-            async with asyncio.timeout(None) as bound:
-                exchange.on_gone(lambda: bound.reschedule(loop.time() + self._settings.drain_timeout))
-                last = None
-                async for group in events:
-                    last = await self._relay(group)
-                    if last is not None:
-                        break
-            if last is None:
-                raise ProviderGarbage("The assistant's provider broke off before the end. Nothing was charged.")
-            await self._end(*last)
-        except TimeoutError:
-            if not bound.expired():
-                raise
+            with self._heartbeat.on(exchange):
+                kind, last = await self._relay_all(events)
+            await self._end(kind, last)
+            await _read_to_the_end(events)
+        except _DrainOver:
             # The caller left and the provider is still at work: what it will have used isn't known, so it is the most
             # that was reserved. Anything less could be had by hanging up in time.
             await self._capture(self._reservation.max_credits, None, frozenset({HUNG_UP, USAGE_MISSING}))
         except NodeError as error:
             self._metrics.outcomes.labels(error.code).inc()
             await self._fail(error)
+
+    async def _relay_all(self, events: AsyncIterator[list[sse.Event]]) -> tuple[str, dict[str, Any]]:
+        """Relays up to the event that ends the stream, which it gives back. Raises ProviderError, _DrainOver."""
+        loop, relaying = asyncio.get_running_loop(), True
+
+        def left() -> None:
+            if relaying:
+                bound.reschedule(loop.time() + self._settings.drain_timeout)
+
+        try:
+            async with asyncio.timeout(None) as bound:
+                self._exchange.on_gone(left)
+                async for group in events:
+                    last = await self._relay(group)
+                    if last is not None:
+                        return last
+        except TimeoutError:
+            raise _DrainOver from None
+        finally:
+            relaying = False
+        raise ProviderGarbage("The assistant's provider broke off before the end of its answer. Nothing was charged.")
 
     async def _relay(self, group: list[sse.Event]) -> tuple[str, dict[str, Any]] | None:
         """Passes events on at once, except the one that ends the stream: that is given back."""
@@ -260,6 +277,18 @@ class _Call:
             metrics.tokens.labels("input").inc(usage.input_tokens)
             metrics.tokens.labels("output").inc(usage.output_tokens)
         return charge
+
+
+class _DrainOver(Exception):
+    """The client hung up, and the provider didn't come to its end in the time that it was given then."""
+
+
+async def _read_to_the_end(events: AsyncIterator[list[sse.Event]]) -> None:
+    """Reads what little follows the last event, so that the connection to the provider can be used again."""
+    with suppress(TimeoutError, NodeError):
+        async with asyncio.timeout(_TAIL_SECONDS):
+            async for _ in events:
+                pass
 
 
 def _provider_error(value: dict[str, Any]) -> NodeError:

@@ -37,6 +37,7 @@ from nvm_chain.secret import Secret
 _MAX_ERROR_BYTES = 64 * 1024
 _ERROR_SECONDS = 10.0
 _MAX_RETRY_AFTER = 3600.0
+_URLS_IN_MEMORY = 10_000
 
 PUBLIC_HEADERS = (b"openai-processing-ms", b"openai-version")
 """The provider's headers that subscribers may see."""
@@ -128,15 +129,25 @@ class ProviderClient:
         self._session = session
         self._limit = settings.max_answer_bytes
         self._allowed = Allowed(settings.allowed_hosts, settings.allow_local_providers)
+        self._urls: dict[tuple[str, str], URL] = {}
 
     def check(self, base_url: str) -> str:
         """Raises ProviderNotAllowed."""
         return self._allowed.url(base_url)
 
+    def _url(self, base_url: str, path: str) -> URL:
+        """Checked once; the addresses behind the name are checked with every connection."""
+        url = self._urls.get((base_url, path))
+        if url is None:
+            if len(self._urls) >= _URLS_IN_MEMORY:
+                self._urls.clear()
+            url = self._urls[base_url, path] = URL(self._allowed.url(base_url) + path, encoded=True)
+        return url
+
     @asynccontextmanager
     async def post(self, call: ProviderCall) -> AsyncIterator[ProviderAnswer]:
         """Sends the call; the answer's body is read inside the block. Raises ProviderError in all its kinds."""
-        url = URL(self._allowed.url(call.base_url) + call.path, encoded=True)
+        url = self._url(call.base_url, call.path)
         headers = {
             "authorization": f"Bearer {call.key.reveal()}",
             "content-type": "application/json",

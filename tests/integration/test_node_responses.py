@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import aiohttp
@@ -420,3 +422,54 @@ async def test_a_secret_copied_from_another_asset_opens_nothing(sold: Sold) -> N
             await client.responses.create(model=str(mine.did), input="hello")
     assert caught.value.code == "assistant_unavailable"
     assert await world.provider.requests() == []
+
+
+async def test_a_caller_who_hangs_up_on_an_endless_answer_pays_what_was_reserved() -> None:
+    async with World(node={"drain_timeout": "0.5"}) as world:
+        pricing = Pricing.tokens(input=0, output=1_000_000)
+        plan = (await world.create_plan(price=1, credits=100)).plan_id
+        definition = world.definition(pricing=pricing)
+        did = str((await world.register(plan, credits=(1, 30), definition=definition)).did)
+        wallet = await world.wallet()
+        await world.buy(plan, wallet)
+        headers = {"authorization": f"Bearer {await world.login(wallet)}"}
+        body = {"model": did, "input": "[[hang_after 4]]", "stream": True}
+        url = f"{world.node.url}/v1/responses"
+        async with aiohttp.ClientSession(headers=headers) as http, http.post(url, json=body) as answer:
+            await answer.content.readline()
+            answer.close()
+        await world.node.run("status")
+
+        async def charged() -> bool:
+            account = f"{world.node.url}/v1/account"
+            async with aiohttp.ClientSession(headers=headers) as http, http.get(account) as answer:
+                (shown,) = (await answer.json())["plans"]
+            return bool(shown["credits_left"] == 70 and shown["reserved"] == 0)
+
+        await until(charged, "the charge")
+
+
+async def test_connections_to_the_provider_are_used_again_after_a_stream(sold: Sold) -> None:
+    await sold.stream("hello")
+    before = connections(sold)
+    for _ in range(5):
+        await sold.stream("hello")
+    assert connections(sold) == before
+
+
+def connections(sold: Sold) -> set[str]:
+    """Local ends of the node's connections to the provider."""
+    assert sold.world.node.process is not None
+    port = int(sold.world.provider.url.rsplit(":")[-1].removesuffix("/v1"))
+    inodes = {
+        os.readlink(link) for link in Path(f"/proc/{sold.world.node.process.pid}/fd").iterdir() if _is_socket(link)
+    }
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {row[1] for row in rows if row[2].endswith(f":{port:04X}") and f"socket:[{row[9]}]" in inodes}
+
+
+def _is_socket(link: Path) -> bool:
+    try:
+        return os.readlink(link).startswith("socket:")
+    except OSError:
+        return False
