@@ -163,7 +163,7 @@ class Settings:
     """The node's settings. Durations are seconds, sizes are bytes."""
 
     # chain
-    rpc_url: str = field(metadata=_by(_url("http", "https"), "JSON-RPC endpoint of the chain"))
+    rpc_url: str = field(repr=False, metadata=_by(_url("http", "https"), "JSON-RPC endpoint of the chain"))
     chain_id: int | None = field(default=None, metadata=_by(_whole(1, 2**63), "refuse any other chain"))
     deployment: Path | None = field(
         default=None, metadata=_by(_path, "JSON file with the contracts' addresses; default: the standard ones")
@@ -181,7 +181,12 @@ class Settings:
     )
 
     # storage
-    ledger: str = field(default="nvm-node/ledger.db", metadata=_by(_text, "ledger: a file, or postgresql://…"))
+    ledger: str = field(
+        default="nvm-node/ledger.db", repr=False, metadata=_by(_text, "ledger: a file, or postgresql://…")
+    )
+    access: Path | None = field(
+        default=None, metadata=_by(_path, "file with the hashes of API keys; default: beside the ledger's file")
+    )
     store: str | None = field(
         default=None,
         metadata=_by(_text, "metadata blocks: file:///folder, kubo:…, or a gateway; default: beside the ledger"),
@@ -274,6 +279,25 @@ class Settings:
         default="info", metadata=_by(_choice("debug", "info", "warning", "error"), "least serious event that is logged")
     )
     log_format: str = field(default="json", metadata=_by(_choice("json", "text"), "json for machines, text for people"))
+
+    @property
+    def ledger_file(self) -> Path | None:
+        """The ledger's SQLite file; None where it is in a database server."""
+        if self.ledger.startswith(("postgresql://", "postgres://")):
+            return None
+        return Path(self.ledger.removeprefix("sqlite:///")).expanduser()
+
+    @property
+    def folder(self) -> Path:
+        """Where what has no place of its own is kept: beside the ledger's file, else `nvm-node` here."""
+        return Path("nvm-node") if self.ledger_file is None else self.ledger_file.parent
+
+    @property
+    def access_file(self) -> Path:
+        """Where the hashes of API keys are kept."""
+        if self.access is not None:
+            return self.access
+        return self.folder / f"{'ledger' if self.ledger_file is None else self.ledger_file.stem}-access.db"
 
     @property
     def origin(self) -> str:

@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from node_proxy import identity as identities
@@ -144,7 +143,7 @@ async def open_services(settings: Settings, origin: str) -> AsyncIterator[Servic
     identity = identities.load(settings)
     async with AsyncExitStack() as stack:
         ledger = await stack.enter_async_context(open_ledger(settings.ledger, serving=True))
-        access = await stack.enter_async_context(open_access_store(access_path(settings)))
+        access = await stack.enter_async_context(open_access_store(settings.access_file))
         chain = await stack.enter_async_context(open_chain(settings.rpc_url, settings.chain_id))
         deployment = load_deployment(settings)
         await check_deployed(chain, deployment)
@@ -248,12 +247,6 @@ def _settlement_gauges(services: Services) -> None:
     gauge("nvm_settlement_runway", "Settlements that the signer's balance pays for", read(lambda s: s.runway))
 
 
-def access_path(settings: Settings) -> Path:
-    """Where keys are kept: beside the ledger."""
-    ledger = Path(settings.ledger.removeprefix("sqlite:///")).expanduser()
-    return ledger.with_name(f"{ledger.stem}-access.db")
-
-
 def load_deployment(settings: Settings) -> Deployment:
     """The contracts' addresses. Raises InvalidInput."""
     return Deployment.standard() if settings.deployment is None else Deployment.load(settings.deployment)
@@ -273,8 +266,7 @@ def thresholds(settings: Settings) -> Thresholds:
 
 def block_source(settings: Settings) -> BlockSource:
     """Where metadata is read: the store and the gateways behind it. Raises InvalidInput."""
-    beside = Path(settings.ledger.removeprefix("sqlite:///")).expanduser().with_name("blocks").resolve()
-    url = settings.store or f"file://{beside}"
+    url = settings.store or f"file://{(settings.folder / 'blocks').resolve()}"
     store = open_store(url)
     if isinstance(store, Gateway):
         return store

@@ -9,7 +9,7 @@ from node_proxy import identity as identities
 from node_proxy.access.store import open_access_store
 from node_proxy.config import Settings
 from node_proxy.keyring import usable_keys
-from node_proxy.services import access_path, block_source, load_deployment
+from node_proxy.services import block_source, load_deployment
 from nvm_chain.assets import FOREVER
 from nvm_chain.chain import Chain, event_topics, open_chain, topic
 from nvm_chain.deployments import Deployment, check_deployed
@@ -63,7 +63,7 @@ async def list_assets(settings: Settings) -> list[Served]:
 async def _named(settings: Settings, chain: Chain, deployment: Deployment, account: str) -> list[Did]:
     """Those the running node has found, and those in the blocks since."""
     scope = f"{chain.chain_id}|{deployment.asset_registry}|{account}"
-    async with open_access_store(access_path(settings)) as access:
+    async with open_access_store(settings.access_file) as access:
         known, searched = access.assistants(), access.searched(scope)
     first = settings.from_block if searched is None else max(settings.from_block, searched)
     topics = [event_topics("NodeChanged")[0], None, topic(account)]

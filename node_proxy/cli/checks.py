@@ -12,7 +12,7 @@ from node_proxy import identity as identities
 from node_proxy.config import Settings
 from node_proxy.relay.provider import open_provider_client
 from node_proxy.server import CannotListen, bind
-from node_proxy.services import access_path, block_source, load_deployment
+from node_proxy.services import block_source, load_deployment
 from nvm_chain.chain import open_chain
 from nvm_chain.deployments import check_deployed
 from nvm_chain.errors import ChainUnavailable, InvalidInput, NotFound, NvmError
@@ -69,12 +69,13 @@ async def _store(settings: Settings) -> str:
 
 
 async def _disk(settings: Settings) -> str:
-    folder = access_path(settings).absolute().parent
+    folder = settings.access_file.absolute().parent
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing).free
     if free < _MIN_FREE:
         raise InvalidInput(f"{existing} has {free} bytes left; the ledger needs room")
-    return f"ledger {settings.ledger}, {free // 2**20} MiB free"
+    ledger = settings.ledger_file or "in PostgreSQL"
+    return f"ledger {ledger}, API keys {settings.access_file}, {free // 2**20} MiB free"
 
 
 async def _address(settings: Settings) -> str:

@@ -82,6 +82,30 @@ def settle(config: Path | None, timeout: int, as_json: bool) -> None:
         click.echo("nothing waits to be settled")
 
 
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
+@click.pass_obj
+def reconcile(config: Path | None, as_json: bool) -> None:
+    """Compares the ledger with the chain, call by call. Changes nothing; exit code 1 where something differs."""
+    from node_proxy.cli.settling import compare
+
+    settings = _settings(config)
+    logs.configure("warning", settings.log_format)
+    found = _run(compare(settings))
+    if as_json:
+        click.echo(json.dumps(found))
+    else:
+        click.echo(
+            f"block {found['block']}: {found['calls']} calls in {found['batches']} batches, "
+            f"{found['accounts']} accounts, {found['waiting']} calls wait to be settled"
+        )
+        for difference in found["differences"]:
+            click.echo(f"differs: {difference}")
+        click.echo("the ledger and the chain agree" if not found["differences"] else "look at what differs above")
+    if found["differences"]:
+        sys.exit(1)
+
+
 @main.command("settings")
 def show_settings() -> None:
     """Lists all settings with their defaults."""

@@ -1,13 +1,17 @@
-"""`nvm-node settle`: beside a running node, or instead of one."""
+"""`nvm-node settle` and `reconcile`: beside a running node, or without one."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from node_proxy import identity as identities
 from node_proxy.config import Settings
-from node_proxy.ledger import open_ledger
+from node_proxy.identity import Identity
+from node_proxy.ledger import Ledger, open_ledger
 from node_proxy.ledger.base import Batch
+from node_proxy.reconcile import reconcile
 from node_proxy.services import load_deployment, thresholds
 from node_proxy.settlement import Settlement
 from node_proxy.watcher import ChainView
@@ -21,8 +25,9 @@ class NotSettled(ChainUnavailable):
     """Something still waits after the time that was given."""
 
 
-async def settle_now(settings: Settings, seconds: float) -> list[dict[str, Any]]:
-    """Settles all charges that wait. Raises NotSettled, ChainUnavailable, LedgerFailed."""
+@asynccontextmanager
+async def _beside(settings: Settings) -> AsyncIterator[tuple[Identity, Ledger, ChainView]]:
+    """The ledger and the chain, for a process that doesn't serve calls."""
     identity = identities.load(settings)
     async with (
         open_ledger(settings.ledger, serving=False) as ledger,
@@ -32,6 +37,29 @@ async def settle_now(settings: Settings, seconds: float) -> list[dict[str, Any]]
         await check_deployed(chain, deployment)
         view = ChainView(chain, deployment, ledger, identity.address)
         await view.start()
+        try:
+            yield identity, ledger, view
+        finally:
+            await view.stop()
+
+
+async def compare(settings: Settings) -> dict[str, Any]:
+    """What `reconcile` finds, as JSON values. Raises ChainUnavailable, LedgerFailed."""
+    async with _beside(settings) as (_, ledger, view):
+        found = await reconcile(ledger, view)
+    return {
+        "block": found.block,
+        "batches": found.batches,
+        "calls": found.calls,
+        "accounts": found.accounts,
+        "waiting": found.waiting,
+        "differences": list(found.differences),
+    }
+
+
+async def settle_now(settings: Settings, seconds: float) -> list[dict[str, Any]]:
+    """Settles all charges that wait. Raises NotSettled, ChainUnavailable, LedgerFailed."""
+    async with _beside(settings) as (identity, ledger, view):
         settlement = Settlement(ledger, view, identity.wallet, thresholds(settings))
         try:
             batches = await settlement.settle_now(patience=seconds)
@@ -41,8 +69,6 @@ async def settle_now(settings: Settings, seconds: float) -> list[dict[str, Any]]
             raise NotSettled(
                 f"not everything was settled within {seconds:g} s: {why}. Nothing is lost; run it again"
             ) from None
-        finally:
-            await view.stop()
         return [_shown(batch) for batch in batches]
 
 

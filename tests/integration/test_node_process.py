@@ -184,6 +184,7 @@ async def test_a_killed_node_has_lost_nothing_that_it_answered(world: World) -> 
     await world.node.start()
     await world.node.run("settle")
     assert await world.consumed(plan, wallet) == 3
+    assert "agree" in await world.node.run("reconcile")
 
 
 async def test_calls_go_on_while_the_chain_is_away_and_stop_when_that_is_too_long_ago(tmp_path: Path) -> None:

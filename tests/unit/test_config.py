@@ -139,3 +139,12 @@ def test_every_setting_says_what_it_is_for() -> None:
     rows = describe()
     assert len({name for name, _, _ in rows}) == len(rows)
     assert all(meaning for _, _, meaning in rows)
+
+
+def test_keys_are_kept_beside_the_ledger_and_a_databases_password_names_no_folder() -> None:
+    assert load({**GOOD, "NVM_NODE_LEDGER": "/var/x/books.db"}).access_file == Path("/var/x/books-access.db")
+    settings = load({**GOOD, "NVM_NODE_LEDGER": "postgresql://nvm:hunter2@db/nvm"})
+    assert settings.ledger_file is None
+    assert settings.access_file == Path("nvm-node/ledger-access.db")
+    assert "hunter2" not in repr(settings)
+    assert load({**GOOD, "NVM_NODE_ACCESS": "/srv/keys.db"}).access_file == Path("/srv/keys.db")
