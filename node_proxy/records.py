@@ -1,10 +1,10 @@
-"""What `assets` asks of the chain, answered from the node's view of it: records, own assistants, key versions."""
+"""What `assets` asks of the chain, answered from the node's view of it: records and own assistants."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from node_proxy import logs
 from node_proxy.access.store import AccessStore
@@ -14,9 +14,7 @@ from nvm_chain.assets import Asset
 from nvm_chain.chain import event_topics, topic
 from nvm_chain.did import Did
 from nvm_chain.errors import ChainUnavailable, NotFound, NvmError
-from nvm_chain.keys import public_key_of
 from nvm_chain.nodes import Node
-from nvm_chain.secret import Secret
 
 log = logs.get("records")
 
@@ -30,7 +28,7 @@ _NODE_SECONDS = 5.0
 
 
 class ChainRecords:
-    """Implements `assets.Records`. from_block: where the search for own assistants begins, the first time."""
+    """The chain's half of `assets.Records`; `Keyring` adds the keys. from_block: where the search for own assistants begins, the first time."""
 
     def __init__(self, view: ChainView, store: AccessStore, identity: Identity, *, from_block: int) -> None:
         self._view = view
@@ -89,16 +87,3 @@ class ChainRecords:
             return self._node[1]
         self._node = (time.monotonic() + _NODE_SECONDS, node)
         return node
-
-    async def key_versions(self) -> Mapping[int, Secret]:
-        """The registry's versions of the private keys that this node holds. Raises NvmError."""
-        node = await self.node()
-        if node is None:
-            return {}
-        held = {public_key_of(key): key for key in self._identity.encryption_keys}
-        versions = {}
-        if node.key in held:
-            versions[node.version] = held[node.key]
-        if node.previous_key in held and node.previous_key is not None and node.previous_until > time.time():
-            versions[node.version - 1] = held[node.previous_key]
-        return versions

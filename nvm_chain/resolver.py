@@ -234,7 +234,7 @@ class Resolver:
         if silent is not None:
             raise _unavailable(silent) from silent
         chains = ", ".join(f"eip155:{place.chain.chain_id}" for place in self._places)
-        raise ResolutionFailed("notFound", f"{did} is not registered on {chains}")
+        raise ResolutionFailed("notFound", f"no asset has the DID {did} on {chains or 'any chain'}")
 
     async def _current(self, place: Place, asset: Asset) -> Resolution:
         metadata = await self._metadata(place, asset.did, asset.metadata)
