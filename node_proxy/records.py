@@ -28,7 +28,10 @@ _NODE_SECONDS = 5.0
 
 
 class ChainRecords:
-    """The chain's half of `assets.Records`; `Keyring` adds the keys. from_block: where the search for own assistants begins, the first time."""
+    """The chain's half of `assets.Records`; `Keyring` adds the keys.
+
+    from_block: where the search for own assistants begins, the first time.
+    """
 
     def __init__(self, view: ChainView, store: AccessStore, identity: Identity, *, from_block: int) -> None:
         self._view = view
