@@ -370,6 +370,37 @@ class Chain:
         return error
 
 
+class _Provider(AsyncHTTPProvider):
+    """web3's provider on a session of its own, whose connections are used again.
+
+    web3 guards its sessions by a thread lock of the whole process, which a request that is cancelled while it waits for
+    the lock never gives back: from then on no request of the process is sent any more.
+    """
+
+    def __init__(self, rpc_url: str, seconds: float) -> None:
+        super().__init__(rpc_url, exception_retry_configuration=None)
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=seconds), headers=self.get_request_headers(), raise_for_status=True
+        )
+
+    async def _make_request(self, method: RPCEndpoint, request_data: bytes) -> bytes:
+        try:
+            return await self._post(request_data)
+        except aiohttp.ClientConnectorError:
+            raise
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+            # An idle connection that the server has just closed. Any request may be sent twice, transactions too.
+            return await self._post(request_data)
+
+    async def _post(self, data: bytes) -> bytes:
+        async with self._session.post(str(self.endpoint_uri), data=data) as answer:
+            return await answer.read()
+
+    async def disconnect(self) -> None:
+        await self._session.close()
+        await super().disconnect()
+
+
 @asynccontextmanager
 async def open_chain(
     rpc_url: str, expected_chain_id: int | None = None, *, request_seconds: float = REQUEST_TIMEOUT
@@ -384,10 +415,8 @@ async def open_chain(
         raise InvalidInput(f"RPC URL {rpc_url!r} has the wrong form: write http://host:port or https://host/path")
     # Paths and user names of RPC URLs often are credentials, so messages show host and port only.
     where = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
-    provider = AsyncHTTPProvider(
-        rpc_url, {"timeout": aiohttp.ClientTimeout(total=request_seconds)}, exception_retry_configuration=None
-    )
-    w3 = AsyncWeb3(provider)
+    provider = _Provider(rpc_url, request_seconds)
+    w3 = AsyncWeb3[AsyncHTTPProvider](provider)
     try:
         answer = await _rpc(provider, where, "eth_chainId", ())
         try:

@@ -119,13 +119,57 @@ async def test_the_credentials_in_an_rpc_url_are_in_no_message() -> None:
         assert hidden not in str(caught.value)
 
 
-async def test_the_connection_is_closed_on_leaving() -> None:
-    async with rpc({}) as (url, _), open_chain(url) as chain:
-        cached = chain.w3.provider._request_session_manager.session_cache
-        sessions = [session for _, session in cached.items()]
-        assert sessions
-        assert not any(session.closed for session in sessions)
-    assert all(session.closed for session in sessions)
+async def test_one_connection_serves_all_requests_and_is_closed_on_leaving() -> None:
+    connections = set()
+
+    async def handler(request: web.Request) -> web.Response:
+        connections.add(request.transport)
+        return web.json_response({"jsonrpc": "2.0", "id": (await request.json())["id"], "result": "0x1"})
+
+    async with serving(handler) as url:
+        async with open_chain(url) as chain:
+            for _ in range(5):
+                await chain.block_number()
+        (transport,) = connections
+        for _ in range(100):
+            if transport is None or transport.is_closing():
+                break
+            await asyncio.sleep(0.01)
+        else:
+            pytest.fail("the connection was left open")
+
+
+async def test_a_connection_that_the_endpoint_has_closed_meanwhile_is_replaced() -> None:
+    asked: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if b"content-length" in line)
+        asked.append((await reader.readexactly(length)).decode())
+        body = b'{"jsonrpc": "2.0", "id": 0, "result": "0x1"}'
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+        # It says nothing of closing, and does when the next request comes, as a load balancer may.
+        await reader.read(1)
+        writer.transport.abort()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, open_chain(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as chain:
+        assert [await chain.block_number() for _ in range(3)] == [1, 1, 1]
+    assert len(asked) == 4
+
+
+@pytest.mark.timeout(30)
+async def test_requests_that_are_cancelled_at_any_moment_block_no_other() -> None:
+    async with rpc({"eth_blockNumber": "0x7"}) as (url, _), open_chain(url) as chain:
+        for turns in range(12):
+            tasks = [asyncio.create_task(chain.block_number()) for _ in range(4)]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            async with asyncio.timeout(5):
+                assert await chain.block_number() == 7
 
 
 @pytest.mark.parametrize(
