@@ -7,6 +7,8 @@ VENV := .venv/bin
 UV ?= $(CURDIR)/$(VENV)/uv
 export PATH := $(CURDIR)/.tools/bin:$(CURDIR)/$(VENV):$(PATH)
 export SOLCX_BINARY_PATH ?= $(CURDIR)/.tools/solcx
+# Bytecode that is never written is compiled at every start, of which the tests make hundreds.
+unexport PYTHONDONTWRITEBYTECODE
 export APE_DATA_FOLDER ?= $(CURDIR)/.tools/ape
 UV_COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
