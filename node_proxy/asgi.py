@@ -29,6 +29,9 @@ Headers = list[tuple[bytes, bytes]]
 
 JSON = b"application/json"
 
+STALL_SECONDS = 60.0
+"""How long a client may take nothing of a stream before it counts as gone: it would keep a place and credits taken."""
+
 
 class ClientGone(Exception):
     """The client closed the connection before its request was complete: there is nobody to answer."""
@@ -42,8 +45,8 @@ class Exchange:
     """
 
     __slots__ = (
-        *("_gone", "_receive", "_send", "facts", "headers", "id", "method", "params", "path", "scope", "status"),
-        "written_at",
+        *("_left", "_receive", "_send", "_watching", "facts", "headers", "id", "method", "params", "path", "scope"),
+        *("status", "written_at"),
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,7 +61,8 @@ class Exchange:
         self.status = 0
         self.facts: dict[str, Any] = {}
         self.written_at = 0.0
-        self._gone: asyncio.Task[None] | None = None
+        self._left: asyncio.Future[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     @property
     def query(self) -> dict[str, str]:
@@ -169,35 +173,50 @@ class Exchange:
         ]
         await self._send({"type": "http.response.start", "status": 200, "headers": start})
         self.written_at = asyncio.get_running_loop().time()
-        self._gone = asyncio.create_task(self._watch())
+        self._left = asyncio.get_running_loop().create_future()
+        self._watching = asyncio.create_task(self._watch())
 
     async def write(self, data: bytes) -> None:
-        """Sends a piece now. Does nothing once the client has hung up."""
+        """Sends a piece now. Does nothing once the client has hung up, or has stopped to read for too long."""
         if not self.gone:
             self.written_at = asyncio.get_running_loop().time()
-            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+            await self._send_in_time({"type": "http.response.body", "body": data, "more_body": True})
 
     async def finish(self) -> None:
-        await self._send({"type": "http.response.body", "body": b""})
+        """The stream's regular end; without it the connection is closed."""
+        if not self.gone:
+            await self._send_in_time({"type": "http.response.body", "body": b""})
+
+    async def _send_in_time(self, message: Message) -> None:
+        try:
+            async with asyncio.timeout(STALL_SECONDS):
+                await self._send(message)
+        except TimeoutError:
+            self._leave()
 
     @property
     def gone(self) -> bool:
-        """Whether the client hung up on a stream."""
-        return self._gone is not None and self._gone.done()
+        """Whether the client of a stream hung up, or might as well have."""
+        return self._left is not None and self._left.done()
 
     def on_gone(self, callback: Callable[[], None]) -> None:
-        """Calls back once when the client of a stream hangs up."""
-        if self._gone is not None:
-            self._gone.add_done_callback(lambda task: None if task.cancelled() else callback())
+        """Calls back once when the client of a stream is gone."""
+        if self._left is not None:
+            self._left.add_done_callback(lambda _: callback())
+
+    def _leave(self) -> None:
+        if self._left is not None and not self._left.done():
+            self._left.set_result(None)
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._leave()
 
     def close(self) -> None:
         """Stops watching."""
-        if self._gone is not None and not self._gone.done():
-            self._gone.cancel()
+        if self._watching is not None and not self._watching.done():
+            self._watching.cancel()
 
 
 Handler = Callable[[Exchange], Awaitable[None]]

@@ -22,6 +22,7 @@ class Heartbeat:
         self._interval = interval
         self._streams: set[Exchange] = set()
         self._task: asyncio.Task[None] | None = None
+        self._beats: set[asyncio.Task[None]] = set()
 
     @contextmanager
     def on(self, exchange: Exchange) -> Iterator[None]:
@@ -39,7 +40,14 @@ class Heartbeat:
         while self._streams:
             await asyncio.sleep(self._interval / 3)
             silent_since = loop.time() - self._interval
-            for exchange in list(self._streams):
-                if exchange in self._streams and exchange.written_at <= silent_since:
-                    with suppress(RuntimeError):  # ended while we waited for room in the connection
-                        await exchange.write(BEAT)
+            for exchange in self._streams:
+                if exchange.written_at <= silent_since:
+                    # Each on its own: a client that doesn't read keeps only its own beat waiting.
+                    beat = asyncio.create_task(self._beat(exchange))
+                    self._beats.add(beat)
+                    beat.add_done_callback(self._beats.discard)
+
+    async def _beat(self, exchange: Exchange) -> None:
+        if exchange in self._streams:
+            with suppress(RuntimeError):  # ended while we waited for room in the connection
+                await exchange.write(BEAT)

@@ -60,3 +60,23 @@ async def test_the_task_ends_with_the_last_stream_and_starts_again() -> None:
         assert heartbeat._task is not None
         assert heartbeat._task.done()
         exchange.close()
+
+
+async def test_a_client_that_does_not_read_keeps_nobody_elses_stream_silent() -> None:
+    never = asyncio.Event()
+    stuck, _ = await stream()
+
+    async def send(_: Any) -> None:
+        await never.wait()
+
+    stuck._send = send
+    heartbeat = Heartbeat(interval=0.06)
+    with heartbeat.on(stuck):
+        await asyncio.sleep(0.2)
+        other, written = await stream()
+        with heartbeat.on(other):
+            await asyncio.sleep(0.4)
+    assert BEAT in written
+    never.set()
+    for exchange in (stuck, other):
+        exchange.close()
