@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from node_proxy import logs
+from node_proxy.access.guesses import client_of
 from node_proxy.access.pages import AccessPages
 from node_proxy.asgi import ClientGone, Exchange, Receive, Router, Scope, Send
 from node_proxy.dids import DidPages
@@ -75,7 +76,7 @@ def build_app(services: Services) -> Asgi:
             raise
         except Exception as error:
             if isinstance(error, KeyInvalid | LoginRefused):
-                services.guesses.failed(exchange.client)
+                services.guesses.failed(_client(services, exchange))
             await _refuse(exchange, error)
         finally:
             exchange.close()
@@ -98,11 +99,15 @@ def build_app(services: Services) -> Asgi:
 
 def _check_guesses(services: Services, exchange: Exchange) -> None:
     """Makes whoever has tried many keys wait, unless it brings one that is known to be good or needs none."""
-    if wait := services.guesses.wait(exchange.client):
+    if services.guesses and (wait := services.guesses.wait(_client(services, exchange))):
         bearer = exchange.bearer()
         credentials = bearer or exchange.path in ("/auth/login", "/auth/session") or b"cookie" in exchange.headers
         if credentials and not services.keys.knows(bearer):
             raise TooManyRequests("Too many wrong keys or logins came from your address; wait.", retry_after=wait)
+
+
+def _client(services: Services, exchange: Exchange) -> str:
+    return client_of(exchange.client, exchange.header(b"x-forwarded-for"), services.settings.trusted_proxies)
 
 
 async def _refuse(exchange: Exchange, error: Exception) -> None:

@@ -137,6 +137,13 @@ def _hostname(raw: object) -> str:
     return host
 
 
+def _network(raw: object) -> str:
+    try:
+        return str(ipaddress.ip_network(_text(raw)))
+    except ValueError:
+        raise ValueError("must be addresses or networks such as 10.0.0.5 or 172.17.0.0/16") from None
+
+
 def _choice(*names: str) -> Callable[[object], str]:
     def parse(raw: object) -> str:
         text = _text(raw).lower()
@@ -198,6 +205,10 @@ class Settings:
     # listening
     bind: HostPort = field(
         default=HostPort("127.0.0.1", 8402), metadata=_by(_bind, "address to listen on; port 0 takes a free one")
+    )
+    trusted_proxies: tuple[str, ...] = field(
+        default=("127.0.0.1", "::1"),
+        metadata=_by(_list(_network), "reverse proxies whose X-Forwarded-For names the client: addresses or networks"),
     )
     public_url: str | None = field(
         default=None, metadata=_by(_public_url, "base URL for clients, without /v1; wallets sign its host")
@@ -326,7 +337,7 @@ def load(environ: Mapping[str, str] | None = None, path: Path | None = None) -> 
             given[name] = (f"{name} in {path}", raw)
     for variable, text in env.items():
         name = variable.removeprefix(PREFIX).lower()
-        if not variable.startswith(PREFIX) or name == "config" or not text:
+        if not variable.startswith(PREFIX) or name in ("config", "url") or not text:
             continue
         if name not in known:
             problems.append(f"{variable}: there is no such setting{_nearest(name, known, PREFIX)}")

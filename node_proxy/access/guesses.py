@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 
 TRIES = 20
 """Failures that a client may make at once."""
@@ -25,10 +26,12 @@ class Guesses:
     def __init__(self) -> None:
         self._spent: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
+    def __bool__(self) -> bool:
+        """Whether anybody has failed lately."""
+        return bool(self._spent)
+
     def wait(self, client: str) -> float:
         """Seconds until the client may try again; 0 = now."""
-        if not self._spent:
-            return 0.0
         spent = self._now(_network(client))
         return 0.0 if spent <= TRIES - 1 else (spent - TRIES + 1) * SECONDS_EACH
 
@@ -43,6 +46,25 @@ class Guesses:
     def _now(self, network: str) -> float:
         spent, since = self._spent.get(network, (0.0, 0.0))
         return max(0.0, spent - (time.monotonic() - since) / SECONDS_EACH) if spent else 0.0
+
+
+def client_of(peer: str, forwarded: str, trusted: Sequence[str]) -> str:
+    """Whose request it is: the peer's, or, if that is a trusted proxy, the last address that no trusted proxy has.
+
+    peer: the address that connected. forwarded: its X-Forwarded-For. trusted: addresses and networks.
+    """
+    for address in (peer, *(part.strip() for part in reversed(forwarded[-1000:].split(",")))):
+        if not _in(address, trusted):
+            return address or peer
+    return peer
+
+
+def _in(address: str, networks: Sequence[str]) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed in ipaddress.ip_network(network) for network in networks)
 
 
 def _network(client: str) -> str:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node_proxy.access import guesses as guessing
-from node_proxy.access.guesses import TRIES, Guesses
+from node_proxy.access.guesses import TRIES, Guesses, client_of
 from node_proxy.access.keys import Keys
 from node_proxy.access.sessions import SESSION_SECONDS, CsrfRefused, Sessions
 from node_proxy.access.store import AccessStore, open_access_store
@@ -150,6 +150,23 @@ def test_a_network_is_one_guesser() -> None:
     for _ in range(TRIES):
         guesses.failed("::ffff:192.0.2.9")
     assert guesses.wait("192.0.2.9") > 0
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "client"),
+    [
+        ("198.51.100.7", "", "198.51.100.7"),
+        ("198.51.100.7", "192.0.2.1", "198.51.100.7"),
+        ("127.0.0.1", "192.0.2.1", "192.0.2.1"),
+        ("127.0.0.1", "spoofed, 192.0.2.1", "192.0.2.1"),
+        ("127.0.0.1", "192.0.2.1, 172.17.0.9", "192.0.2.1"),
+        ("127.0.0.1", "", "127.0.0.1"),
+        ("127.0.0.1", "172.17.0.9", "127.0.0.1"),
+        ("", "192.0.2.1", ""),
+    ],
+)
+def test_a_client_behind_trusted_proxies_is_told_from_others(peer: str, forwarded: str, client: str) -> None:
+    assert client_of(peer, forwarded, ("127.0.0.1/32", "172.17.0.0/16")) == client
 
 
 def test_guessers_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
