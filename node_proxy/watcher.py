@@ -93,6 +93,7 @@ class ChainView:
         self._recent: deque[tuple[int, bytes]] = deque(maxlen=256)
         self._assets: dict[Did, _Known] = {}
         self._describing: dict[Did, asyncio.Task[_Known]] = {}
+        self._touched: set[Did] = set()
         self._working = asyncio.Lock()
         self._begun = 0
         self._begun_at = -math.inf
@@ -220,9 +221,9 @@ class ChainView:
             block_hash = _hash((await self.chain.header(number)).hash)
         log.warning("chain.reorganised", back_to=number, was=at.block, head=head.number)
         await self._ledger.rewind(number, block_hash)
-        self._assets.clear()
         self._recent.append((number, block_hash))
         self._at = await self._ledger.checkpoint()
+        self._forget_assets()
         return self._at
 
     async def _only_behind(self, at: Checkpoint, head: BlockHeader) -> bool:
@@ -250,8 +251,8 @@ class ChainView:
         """Starts at the head: accounts are read again when they are needed, open batches are looked up one by one."""
         applied = [] if at is None else await self._applied_meanwhile(at, head)
         log.info("chain.started", block=head.number, skipped=0 if at is None else head.number - at.block)
-        self._assets.clear()
         await self._take(head, head.number, (), applied)
+        self._forget_assets()
 
     async def _applied_meanwhile(self, at: Checkpoint, head: BlockHeader) -> list[Applied]:
         plans = self.deployment.plans
@@ -269,9 +270,12 @@ class ChainView:
         touched = await self._ledger.known(list(dict.fromkeys(_accounts(events))))
         snapshots = [one for part in _parts(touched) for one in await self._snapshots(part, head.number)]
         await self._take(head, at.floor, snapshots, self._applied(events))
+        # No await since the checkpoint moved: a description that begins now is of this block.
         for event in events:
             if "did" in event.args and event.name != "Settled":
-                self._assets.pop(Did(event.args["did"]), None)
+                did = Did(event.args["did"])
+                self._assets.pop(did, None)
+                self._touched |= self._describing.keys() & {did}
         plans = {event.args["planId"] for event in events if event.name in _PLAN_EVENTS}
         if plans:
             self._drop_assets_of(plans)
@@ -403,19 +407,20 @@ class ChainView:
 
     def _described(self, did: Did, task: asyncio.Task[_Known]) -> None:
         del self._describing[did]
+        self._touched.discard(did)
         if not task.cancelled():
             task.exception()
 
     async def _describe(self, did: Did) -> _Known:
         while True:
-            at = self._at
-            if at is None:
+            if self._at is None:
                 raise ChainUnavailable("the chain was not seen yet")
+            self._touched.discard(did)
             try:
-                view = await self.chain.call(self.deployment.views.describe(did), at.block)
+                view = await self.chain.call(self.deployment.views.describe(did), self._at.block)
             except NotFound:
                 view = None
-            if self._at is at:  # else a block worked in meanwhile may have changed it
+            if did not in self._touched:  # by a block worked in meanwhile
                 if len(self._assets) >= ASSETS_IN_MEMORY:
                     self._assets.clear()
                 self._assets[did] = _Known(view)
@@ -428,7 +433,12 @@ class ChainView:
             return f"not served by this node: its builder would have to add {self.node} to the asset's nodes"
         return "not open: none of its offers admits calls now"
 
+    def _forget_assets(self) -> None:
+        self._assets.clear()
+        self._touched |= self._describing.keys()
+
     def _drop_assets_of(self, plans: set[bytes]) -> None:
+        self._touched |= self._describing.keys()
         for did, known in list(self._assets.items()):
             if known.view and any(offer.plan.plan_id.value in plans for offer in known.view.offers):
                 del self._assets[did]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from node_proxy import watcher
-from node_proxy.errors import CreditsExhausted
+from node_proxy.errors import CreditsExhausted, NotServed
 from node_proxy.ledger.base import BatchState
 from node_proxy.reconcile import reconcile
 from nvm_chain.errors import ChainUnavailable
@@ -118,6 +118,46 @@ async def test_looks_that_are_asked_for_at_once_are_one(market: Market, tmp_path
         refused = await asyncio.gather(*(meter.call(did, wallet) for wallet in wallets), return_exceptions=True)
         assert {type(one) for one in refused} == {CreditsExhausted}
         assert asked.count("eth_getBlockByNumber") <= 4
+
+
+async def test_an_asset_is_described_however_fast_blocks_come(market: Market, tmp_path: Path) -> None:
+    plan = await market.plan(1)
+    did = await market.asset((plan, 1, 1))
+    async with open_meter(market, tmp_path / "l.db") as meter:
+        original = market.chain.rpc
+
+        async def slow(method: str, params: tuple[object, ...] = ()) -> object:
+            if method == "eth_call":  # a new block is worked in while the endpoint thinks about the asset
+                block = meter.view.block
+                await market.mine()
+                await meter.view.refresh()
+                assert meter.view.block != block
+            return await original(method, params)
+
+        market.chain.rpc = slow  # type: ignore[method-assign,assignment]
+        async with asyncio.timeout(10):
+            (way,) = await meter.view.ways(did)
+        assert way.plan == plan.value
+
+
+async def test_a_change_while_an_asset_is_described_is_not_missed(market: Market, tmp_path: Path) -> None:
+    plan = await market.plan(1)
+    did = await market.asset((plan, 1, 1))
+    async with open_meter(market, tmp_path / "l.db") as meter:
+        asked: list[str] = []
+        original = market.chain.rpc
+
+        async def overtaken(method: str, params: tuple[object, ...] = ()) -> object:
+            answer = await original(method, params)
+            if method == "eth_call" and not asked:
+                asked.append(method)
+                await market.send(market.deployment.assets.set_active(did, False), market.builder)
+                await meter.view.refresh()
+            return answer
+
+        market.chain.rpc = overtaken  # type: ignore[method-assign,assignment]
+        with pytest.raises(NotServed, match="deactivated"):
+            await meter.view.ways(did)
 
 
 async def test_a_view_behind_the_head_sees_a_purchase_only_at_its_depth(market: Market, tmp_path: Path) -> None:
