@@ -337,6 +337,7 @@ def load(environ: Mapping[str, str] | None = None, path: Path | None = None) -> 
             given[name] = (f"{name} in {path}", raw)
     for variable, text in env.items():
         name = variable.removeprefix(PREFIX).lower()
+        # NVM_NODE_URL is nvm-chain's: which node to talk to.
         if not variable.startswith(PREFIX) or name in ("config", "url") or not text:
             continue
         if name not in known:
