@@ -73,6 +73,10 @@ class Services:
         """Credits charged through an API key so far."""
         return await self.ledger.key_spent(key_id)
 
+    async def look(self) -> None:
+        """Notes how settlement stands. Raises NvmError."""
+        self.settling = await self.settlement.status()
+
     async def opens(self, subscriber: str, did: Did) -> bool:
         """Whether a plan of the wallet opens the assistant now."""
         try:
@@ -285,14 +289,14 @@ def _background(services: Services) -> list[Coroutine[Any, Any, None]]:
 async def _housekeeping(services: Services) -> None:
     """Looks for new own assistants and at settlement, drops definitions that nobody uses."""
     while True:
-        try:
-            await services.records.search()
-            services.settling = await services.settlement.status()
-            await services.assets.close_retired()
-        except (NvmError, NodeError, LedgerFailed) as error:
-            log.debug("housekeeping.delayed", error=str(error))
         services.assets.sweep()
-        await services.keys.note_uses()
+        for chore in (services.assets.close_retired, services.keys.note_uses, services.records.search, services.look):
+            try:
+                await chore()
+            except (NvmError, NodeError, LedgerFailed) as error:
+                log.debug("housekeeping.delayed", error=str(error))
+            except Exception:  # a full disk, say: one chore that fails must not end them all for ever
+                log.exception("housekeeping.failed")
         await asyncio.sleep(HOUSEKEEPING_SECONDS)
 
 

@@ -152,8 +152,12 @@ class Keys:
     async def note_uses(self) -> None:
         """Writes down when keys were used, all at once: a write for each call would be one too many."""
         used, self._used = self._used, {}
-        if used:
-            await self._store.note_uses(used)
+        try:
+            if used:
+                await self._store.note_uses(used)
+        except BaseException:
+            self._used = used | self._used
+            raise
 
     async def issue(
         self,
