@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from node_proxy.ledger.base import Ledger
+from node_proxy.ledger.base import Ledger, LedgerFailed
 from node_proxy.ledger.sqlite import open_sqlite
 
 __all__ = ["Ledger", "open_ledger"]
@@ -19,8 +19,12 @@ async def open_ledger(url: str, *, serving: bool) -> AsyncIterator[Ledger]:
     serving: whether this process will admit calls. Raises LedgerInUse, LedgerFailed.
     """
     if url.startswith(("postgresql://", "postgres://")):
-        from node_proxy.ledger.postgres import open_postgres  # psycopg: who uses a file needn't wait for it
-
+        try:
+            from node_proxy.ledger.postgres import open_postgres
+        except ImportError as error:
+            raise LedgerFailed(
+                f"a PostgreSQL ledger needs a driver ({error}): install nvm-chain[postgresql]"
+            ) from error
         async with open_postgres(url, serving=serving) as shared:
             yield shared
         return
