@@ -50,7 +50,7 @@ bench: setup ## measure the relay's speed and what it adds
 
 lock: ## write requirements/*.lock and package-lock.json anew, from pyproject.toml and package.json
 	@test -x $(UV) || $(PYTHON) scripts/setup.py
-	cd requirements && for name in uv node build; do $(UV_COMPILE) $$name.in -o $$name.lock $(LOCK) || exit 1; done
+	cd requirements && for name in uv node build slither; do $(UV_COMPILE) $$name.in -o $$name.lock $(LOCK) || exit 1; done
 	$(UV_COMPILE) pyproject.toml --group dev -o requirements/dev.lock $(LOCK)
 	$(UV_COMPILE) pyproject.toml --constraints requirements/dev.lock -o requirements/runtime.lock $(LOCK)
 	npm install --package-lock-only --ignore-scripts --loglevel=warn

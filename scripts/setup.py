@@ -5,8 +5,9 @@ Needs Python 3.11 or newer. Python packages go into .venv/, at the versions and 
 packages into node_modules/, from package-lock.json; links to the tools into .tools/. Node is the system's if it is 20
 or newer, else it comes from the Python package index. What has not changed since it last succeeded is skipped.
 
-    scripts/setup.py            everything
-    scripts/setup.py peers      in addition, what only some tests need: an IPFS daemon (285 MB)
+    scripts/setup.py              everything
+    scripts/setup.py peers        in addition, an IPFS daemon that some tests talk to (285 MB)
+    scripts/setup.py slither      in addition, the contracts' static analysis, in .tools/slither/ (70 MB)
 """
 
 # Syntax that Python 3.8 can read: an old Python must get as far as the message about its age.
@@ -201,6 +202,20 @@ def install_project() -> None:
     once("nvm-chain itself, editable", STAMPS / "project", inputs, work)
 
 
+def install_slither() -> None:
+    """Slither in an environment of its own: it and Ape ask for different versions of the same packages."""
+    folder = TOOLS / "slither"
+    python = folder / "bin" / "python"
+    lock, build = LOCKS / "slither.lock", LOCKS / "build.lock"
+
+    def work(step: Step) -> None:
+        step.run([PYTHON, "-m", "venv", "--clear", "--without-pip", folder], f"remove {folder} and try again")
+        options: list[str | Path] = ["--require-hashes", "--no-deps", "--build-constraints", build, "-r", lock]
+        step.run([UV, "pip", "install", "--python", python, *options], NETWORK)
+
+    once("slither", folder / "stamp", digest(lock, build, str(ROOT), python_version()), work)
+
+
 # --------------------------------------------------------------------------------------------------------- Node, npm
 
 
@@ -318,6 +333,8 @@ def main() -> None:
     install_project()
     if "peers" in sys.argv[1:]:
         install_npm("IPFS peer for tests (285 MB)", node, ROOT / "tests" / "peers")
+    if "slither" in sys.argv[1:]:
+        install_slither()
     print(f"setup: ready ({time.monotonic() - started:.1f} s)")
 
 
