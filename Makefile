@@ -30,7 +30,7 @@ up: setup ## start the same world and leave it running, for you to play with
 test: setup ## check, contract tests, and every test that takes seconds
 	@scripts/test
 
-test-long: setup ## the same with long fuzzing and the tests that take minutes
+test-long: setup ## the same with long fuzzing, tests that take minutes, slither and mutants
 	@scripts/test long
 
 check: setup ## formatter, linters and types, on Python and Solidity
