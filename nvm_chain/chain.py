@@ -412,7 +412,8 @@ async def open_chain(
     """
     parts = urlsplit(rpc_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InvalidInput(f"RPC URL {rpc_url!r} has the wrong form: write http://host:port or https://host/path")
+        shown = f"{parts.scheme}://{parts.hostname}" if parts.hostname else rpc_url.partition("/")[0].rpartition("@")[2]
+        raise InvalidInput(f"RPC URL {shown!r} has the wrong form: write http://host:port or https://host/path")
     # Paths and user names of RPC URLs often are credentials, so messages show host and port only.
     where = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
     provider = _Provider(rpc_url, request_seconds)
@@ -465,7 +466,7 @@ async def _rpc(provider: AsyncHTTPProvider, where: str, method: str, params: Seq
     except aiohttp.ClientResponseError as error:
         raise ChainUnavailable(
             f"{where} answered {method} with HTTP {error.status}: is it an Ethereum RPC URL?"
-        ) from error
+        ) from None  # aiohttp's error shows the whole URL, and tracebacks are logged
     except TimeoutError as error:
         raise ChainUnavailable(f"{where} did not answer {method} in time: try again, or use another RPC URL") from error
     except (aiohttp.ClientError, OSError) as error:

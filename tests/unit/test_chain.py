@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import socket
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -117,6 +119,26 @@ async def test_the_credentials_in_an_rpc_url_are_in_no_message() -> None:
                 pass
     for hidden in ("hunter2", "API-KEY-123", "token"):
         assert hidden not in str(caught.value)
+
+
+async def test_the_credentials_in_an_rpc_url_are_in_no_traceback() -> None:
+    async def handler(request: web.Request) -> web.Response:
+        return web.Response(status=401)
+
+    key = secrets.token_hex(16)
+    async with serving(handler) as url:
+        with pytest.raises(ChainUnavailable, match="HTTP 401") as caught:
+            async with open_chain(f"{url}/v2/{key}"):
+                pass
+    assert key not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("url", ["ws://user:hunter2@rpc.example/v2/hunter2", "user:hunter2@rpc.example:1/hunter2"])
+async def test_a_url_of_another_form_is_named_without_its_credentials(url: str) -> None:
+    with pytest.raises(InvalidInput, match=r"rpc\.example") as caught:
+        async with open_chain(url):
+            pass
+    assert "hunter2" not in str(caught.value)
 
 
 async def test_one_connection_serves_all_requests_and_is_closed_on_leaving() -> None:
