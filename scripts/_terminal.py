@@ -92,14 +92,14 @@ class Terminal:
 
     def detail(self, name: str, value: str) -> None:
         """A fact below a step."""
-        self.write(f"      {self.paint(f'{name:<10}', 'dim')} {value}\n")
+        self.write(f"      {self.paint(f'{name:<12}', 'dim')}{value}\n")
 
     def quote(self, text: str) -> None:
         """A piece of streamed text, as it arrives."""
         self.write(self.paint(text, "bold") if text.strip() else text)
 
     def table(self) -> None:
-        """All steps, with what each cost, and the sums."""
+        """All steps with what each cost, and the gas of all."""
         rule = "  " + self.paint("─" * (WIDTH - 4), "dim")
         head = f"  {'who':<11} {'step':<50}{'gas':>11} {'credits':>8} {'ms':>8}"
         self.write(f"\n{self.paint(head, 'bold')}\n{rule}\n")
@@ -107,9 +107,7 @@ class Terminal:
             gas = f"{step.gas:,}" if step.gas is not None else ""
             who = self.paint(f"{step.who:<11}", _WHO[step.who])
             self.write(f"  {who} {step.what:<50}{gas:>11} {step.credits:>8} {step.seconds * 1000:>8,.0f}\n")
-        gas_sum = sum(step.gas or 0 for step in self.steps)
-        total = sum(step.seconds for step in self.steps)
-        self.write(f"{rule}\n  {'':<11} {'':<50}{gas_sum:>11,} {'':>8} {total * 1000:>8,.0f}\n")
+        self.write(f"{rule}\n  {'':<11} {'':<50}{sum(step.gas or 0 for step in self.steps):>11,}\n")
 
     def write(self, text: str) -> None:
         """Writes at once."""

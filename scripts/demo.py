@@ -66,7 +66,7 @@ class Demo:
             plan = await world.create_plan(credits=CREDITS, price=PRICE, title="Maths, 100 credits")
             self.plan, step.gas = plan.plan_id, plan.receipt.gas_used
         show.detail("plan", str(self.plan))
-        with show.step("builder", f"seal, pin, register an assistant: {PER_CALL} credits a call") as step:
+        with show.step("builder", f"seal and register an assistant: {PER_CALL} credits a call") as step:
             self.assistant = await self.register()
             step.gas = self.assistant.receipt.gas_used if self.assistant.receipt else None
             step.note = "the definition and the builder's API key are encrypted to the node: nobody else can open them"
@@ -137,11 +137,18 @@ class Demo:
             async with self.client(self.key) as client:
                 paid = sum(await asyncio.gather(*(self.ask(client, question) for question in QUESTIONS[:AT_ONCE])))
             self.calls += paid
+            self.settling = asyncio.create_task(self.watch_settlement())
             step.credits = str(paid * PER_CALL)
             step.note = f"{paid} answered, {AT_ONCE - paid} refused with 402: reserved before they run, never overspent"
         with show.step("subscriber", "one more call") as step:
             error = await self.refused(self.key)
             step.credits, step.note = "0", f"402 {error.code}: {error.body_message}"
+
+    async def watch_settlement(self) -> float:
+        """Seconds from the last paid answer until the chain has all charges."""
+        began = time.perf_counter()
+        await self.world.settled(self.plan, self.subscriber, self.calls * PER_CALL)
+        return time.perf_counter() - began
 
     async def settle(self) -> dict[str, Any]:
         """The node brings the charges to the chain; everything else is read from there."""
@@ -149,12 +156,13 @@ class Demo:
         plans, chain = world.deployment.plans, world.chain
         show.scene("operator", f"the node settles {self.calls} calls in one transaction, by itself")
         with show.step("operator", f"settle {self.calls} calls on the chain") as step:
-            await world.settled(self.plan, self.subscriber, self.calls * PER_CALL)
+            took = await self.settling
             head = await chain.block_number()
             (settled,) = await chain.logs([plans.address], 0, head, [event_topics("Settled")])
             receipt = await chain.receipt(settled.tx_hash)
             assert receipt is not None
             step.gas, step.credits = receipt.gas_used, f"-{settled.args['taken']}"
+            step.note = f"seen on the chain {took * 1000:,.0f} ms after the last answer"
         show.detail("transaction", receipt.tx_hash)
         account = await chain.call(plans.account(self.plan, self.subscriber.address))
         cid = await chain.call(world.deployment.assets.cid(self.assistant.did))
@@ -171,7 +179,8 @@ class Demo:
             "settlement_gas": receipt.gas_used,
             "earnings_wei": await world.earnings(self.plan),
         }
-        show.detail("subscriber", f"{facts['credits_before']} credits bought, {facts['credits_charged']} charged")
+        before, charged, after = (facts[f"credits_{name}"] for name in ("before", "charged", "after"))
+        show.detail("subscriber", f"{before} credits bought, {charged} charged, {after} left, as the chain has it")
         show.detail("builder", f"{ether(facts['earnings_wei'])} earned, to withdraw at any time")
         return facts
 
@@ -251,8 +260,8 @@ async def main_async(options: argparse.Namespace) -> None:
     began = time.perf_counter()
     terminal = Terminal()
     key = os.environ.get("OPENAI_API_KEY") or None
-    where = f"OpenAI, {model()}" if key else "the provider stand-in (set OPENAI_API_KEY for the real one)"
-    terminal.title("nvm-chain", f"a paid assistant, from plan to settlement, at {where}")
+    where = f"OpenAI, {model()}" if key else "stand-in"
+    terminal.title("nvm-chain", f"a paid assistant, from plan to settlement · provider: {where}")
     terminal.scene("operator", "brings up a chain, the contracts and an access node")
     # Five calls make a batch; in production it is a hundred, or an hour.
     node = {"settle_interval": "0.2", "settle_min_calls": str(CREDITS // PER_CALL)}
@@ -275,6 +284,8 @@ async def main_async(options: argparse.Namespace) -> None:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(facts, indent=2) + "\n")
         terminal.write(f"\n  {facts['seconds']} s in all; figures in {shown(options.json)}\n")
+        if key is None:
+            terminal.write(f"  {terminal.paint('With OPENAI_API_KEY set, the same goes to OpenAI.', 'dim')}\n")
         if options.keep:
             await play(world, demo)
     except Exception:
