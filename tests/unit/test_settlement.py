@@ -11,6 +11,7 @@ from node_proxy.reconcile import reconcile
 from nvm_chain.entries import Entry
 from nvm_chain.keys import generate_private_key, public_key_of
 from tests.metering import Market, Meter, open_market, open_meter, wallet_id
+from tests.world import until
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -135,8 +136,12 @@ async def test_a_step_settles_only_what_is_due(market: Market, tmp_path: Path) -
     async with open_meter(market, tmp_path / "l.db", min_calls=3, max_age=3_600) as meter:
         for expected in (100, 100, 97):
             await meter.call(did, wallet)
-            await meter.settlement.step()
-            assert await market.balance(plan, wallet) == expected
+            await meter.settlement.step()  # sends; the block may take a moment
+
+            async def settled(expected: int = expected) -> bool:
+                return await market.balance(plan, wallet) == expected
+
+            await until(settled, f"a balance of {expected}", 5)
 
 
 async def test_an_announced_refund_makes_settlement_due_and_the_account_unusable(market: Market, meter: Meter) -> None:
@@ -145,8 +150,12 @@ async def test_an_announced_refund_makes_settlement_due_and_the_account_unusable
     wallet = await market.subscriber(plan)
     await meter.call(did, wallet)
     await market.send(market.deployment.plans.announce_refund(plan), wallet)
-    await meter.settlement.step()
-    assert await market.consumed(plan, wallet) == 1
+    await meter.settlement.step()  # sends; the block may take a moment
+
+    async def settled() -> bool:
+        return await market.consumed(plan, wallet) == 1
+
+    await until(settled, "the call to be settled")
     with pytest.raises(CreditsExhausted, match="refund was announced"):
         await meter.call(did, wallet)
     await market.send(market.deployment.plans.cancel_refund(plan), wallet)
