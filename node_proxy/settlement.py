@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -21,7 +22,7 @@ import structlog
 from node_proxy.ledger.base import Attempt, Backlog, Batch, BatchConflict, BatchState, Ledger
 from node_proxy.watcher import ChainView
 from nvm_chain.abi import Call
-from nvm_chain.chain import Fees, InsufficientFunds
+from nvm_chain.chain import Fees, InsufficientFunds, RpcError
 from nvm_chain.did import Did
 from nvm_chain.entries import Entry
 from nvm_chain.errors import ContractRefused, NvmError, TransactionFailed
@@ -156,14 +157,24 @@ class Settlement:
             for batch in await self._ledger.batches(BatchState.PREPARED, BatchState.SENT, BatchState.MINED):
                 if batch.state is not BatchState.MINED:
                     touched.append(batch.id)
-                await self._go_on(batch)
+                with self._alone((batch.did, batch.plan)):
+                    await self._go_on(batch)
             now = self._clock()
             for waiting in await self._backlog():
                 if everything or self._limits.due(waiting, now):
-                    touched += await self._start(waiting)
+                    with self._alone((waiting.did, waiting.plan)):
+                        touched += await self._start(waiting)
             if touched:
                 await self._view.refresh()
             return True, touched
+
+    @contextmanager
+    def _alone(self, key: tuple[bytes, bytes]) -> Iterator[None]:
+        """What the endpoint or the chain refuses of one claim must not hold up the others."""
+        try:
+            yield
+        except (TransactionFailed, RpcError) as error:
+            self._problem(key, str(error))
 
     async def _backlog(self) -> list[Backlog]:
         # What expires before it would be due is urgent: a purchase after the expiry clears the old credits away.

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from node_proxy.errors import CreditsExhausted, PlanRequired
 from node_proxy.reconcile import reconcile
+from nvm_chain.abi import Call
+from nvm_chain.chain import RpcError
 from nvm_chain.entries import Entry
 from nvm_chain.keys import generate_private_key, public_key_of
 from tests.metering import Market, Meter, open_market, open_meter, wallet_id
@@ -192,3 +195,28 @@ async def test_an_unpaid_wallet_gets_nothing(market: Market, meter: Meter) -> No
     request = {"from": wallet.address, "to": buy["to"], "data": buy["data"], "value": hex(int(buy["value"]))}
     await market.chain.wait(await market.chain.rpc("eth_sendTransaction", [request]))
     assert await meter.call(did, wallet) == 99
+
+
+async def test_a_claim_that_the_endpoint_refuses_does_not_hold_up_the_others(
+    market: Market, meter: Meter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = await market.plan(100)
+    bad, good = await market.asset((plan, 1, 1)), await market.asset((plan, 1, 1))
+    wallet = await market.subscriber(plan)
+    for did in (bad, good):
+        await meter.call(did, wallet)
+    estimate = market.chain.estimate
+
+    async def refuse(call: Call[Any], sender: str, *rest: Any) -> int:
+        if bad.value in call.data:
+            raise RpcError("the endpoint", "eth_estimateGas", -32000, "no estimate today", None)
+        return await estimate(call, sender, *rest)
+
+    monkeypatch.setattr(market.chain, "estimate", refuse)
+    await meter.settle()
+    assert await market.consumed(plan, wallet) == 1
+    assert "no estimate today" in " ".join((await meter.settlement.status()).problems)
+    monkeypatch.undo()
+    await meter.settle()
+    assert await market.consumed(plan, wallet) == 2
+    await check(meter)
