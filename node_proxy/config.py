@@ -178,6 +178,12 @@ class Settings:
     max_chain_age: float = field(
         default=60.0, metadata=_by(_seconds(1, 86_400), "oldest look at the chain on which calls are admitted")
     )
+    max_head_age: float | None = field(
+        default=None,
+        metadata=_by(
+            _seconds(1, 86_400), "an endpoint whose newest block is older has stopped; set it on public chains"
+        ),
+    )
     poll_interval: float = field(default=2.0, metadata=_by(_seconds(0.05, 3_600), "seconds between looks at the chain"))
     from_block: int = field(
         default=0,

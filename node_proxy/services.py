@@ -153,7 +153,7 @@ async def open_services(settings: Settings, origin: str) -> AsyncIterator[Servic
         await check_deployed(chain, deployment)
         store = await stack.enter_async_context(block_source(settings))
         provider = await stack.enter_async_context(open_provider_client(settings))
-        view = ChainView(chain, deployment, ledger, identity.address)
+        view = ChainView(chain, deployment, ledger, identity.address, max_head_age=settings.max_head_age)
         await view.start()
         stack.push_async_callback(view.stop)
         services = _assemble(settings, identity, origin, chain, deployment, ledger, access, view, store, provider)

@@ -64,7 +64,9 @@ class ChainView:
     """The chain as one node sees it.
 
     node: address that serves and settles. depth: how many blocks to stay behind the head; 0 sees purchases at once,
-    more is safe from reorganisations of that depth. min_gap: seconds between two looks that refused calls ask for.
+    more is safe from reorganisations of that depth. max_head_age: seconds; an endpoint whose newest block is older has
+    stopped and vouches for nothing (None: any age, for chains that make blocks only on demand). min_gap: seconds
+    between two looks that refused calls ask for.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class ChainView:
         node: str,
         *,
         depth: int = 0,
+        max_head_age: float | None = None,
         min_gap: float = 0.2,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -83,6 +86,7 @@ class ChainView:
         self.node = node
         self._ledger = ledger
         self._depth = depth
+        self._max_head_age = max_head_age
         self._min_gap = min_gap
         self._clock = clock
         self._at: Checkpoint | None = None
@@ -189,6 +193,11 @@ class ChainView:
 
     async def _look(self) -> None:
         head = await self.chain.header("latest")
+        if self._max_head_age is not None and (age := self._clock() - head.timestamp) > self._max_head_age:
+            raise ChainUnavailable(
+                f"{self.chain.where} has shown no new block for {age:.0f} s: block {head.number} is its newest, and "
+                f"max_head_age allows {self._max_head_age:g} s"
+            )
         if self._depth:
             head = await self.chain.header(max(0, head.number - self._depth))
         async with self._working:

@@ -171,3 +171,20 @@ async def test_a_view_behind_the_head_sees_a_purchase_only_at_its_depth(market: 
                 await meter.call(did, wallet)
             await market.mine()
         assert await meter.call(did, wallet) == 99
+
+
+async def test_an_endpoint_that_has_stopped_vouches_for_nothing(market: Market, tmp_path: Path) -> None:
+    await market.mine()
+    async with open_meter(market, tmp_path / "l.db") as meter:
+        late = (await market.chain.header()).timestamp + 61.0
+        stopped = watcher.ChainView(
+            market.chain, market.deployment, meter.ledger, market.node.address, max_head_age=60, clock=lambda: late
+        )
+        with pytest.raises(ChainUnavailable, match="no new block for 61 s"):
+            await stopped.refresh()
+        assert stopped.age == float("inf")  # so that nothing is admitted on it
+        await market.mine()
+        await market.chain.rpc("evm_increaseTime", [120])
+        await market.mine()
+        await stopped.refresh()
+        assert stopped.age < 60
