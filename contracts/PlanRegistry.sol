@@ -308,20 +308,34 @@ contract PlanRegistry is IPlanRegistry {
         );
     }
 
-    /// @dev Everything of a purchase but the payment. Arithmetic is unchecked here and in `_give`: terms have at most 96 bits
-    /// and `units` 48, so no product or sum comes near 256; what is stored is compared with its type first.
+    /// @dev Everything of a purchase but the payment.
     function _sell(bytes32 planId, address subscriber, uint256 units, uint256 maxPrice, address payer)
         private
         returns (address token, uint256 due, uint256 minted)
+    {
+        uint256 credits;
+        uint256 time;
+        uint256 limit;
+        (token, due, credits, time, limit) = _order(planId, subscriber, units, maxPrice);
+        uint256 expiry;
+        (minted, expiry) = _give(planId, subscriber, credits, time, units, limit);
+        emit Purchased(planId, subscriber, payer, units, due, expiry);
+    }
+
+    /// @dev What `units` are and cost; counts them in the till. Arithmetic is unchecked here and in `_give`: terms have at most
+    /// 96 bits and `units` 48, so no product or sum comes near 256; what is stored is compared with its type first.
+    function _order(bytes32 planId, address subscriber, uint256 units, uint256 maxPrice)
+        private
+        returns (address token, uint256 due, uint256 credits, uint256 time, uint256 limit)
     {
         unchecked {
             Record storage record = _plans[planId];
             if (record.owner == address(0)) revert PlanUnknown(planId);
             if (record.sales != Sales.Open) revert PlanNotOnSale(planId, record.sales == Sales.Retired);
             uint256 supply = record.supply;
-            uint256 limit = record.purchaseLimit;
-            uint256 time = record.duration * units;
-            uint256 credits = record.creditsPerUnit * units;
+            limit = record.purchaseLimit;
+            time = record.duration * units;
+            credits = record.creditsPerUnit * units;
             token = record.token;
             bool refundable = record.refundCooldown != 0;
             if (refundable) _accrue(planId, subscriber);
@@ -333,10 +347,6 @@ contract PlanRegistry is IPlanRegistry {
             if (supply != 0 && sold + units > supply) revert SoldOut(planId, units, supply - sold);
             till = till.withSold(sold + units);
             record.till = refundable ? till : till.earn(due);
-
-            uint256 expiry;
-            (minted, expiry) = _give(planId, subscriber, credits, time, units, limit);
-            emit Purchased(planId, subscriber, payer, units, due, expiry);
         }
     }
 
@@ -422,79 +432,96 @@ contract PlanRegistry is IPlanRegistry {
         _settle(did, planId, batch, receiptsRoot, entries, vouchers);
     }
 
-    /// @dev No vouchers = none are needed. The validator that a voucher may be shown to runs code of the wallet's: it finds this
-    /// contract locked and nothing read ahead, but for `planId`'s terms.
-    // slither-disable-next-line reentrancy-no-eth
-    function _settle(
-        bytes32 did,
-        bytes32 planId,
-        uint64 batch,
-        bytes32 receiptsRoot,
-        bytes32[] calldata entries,
-        Voucher[] calldata vouchers
-    ) private {
-        if (entries.length == 0) revert EmptyBatch();
-        Rule memory rule = _rule(did, planId);
-        _count(did, planId, batch);
-
-        Totals memory totals = Totals(0, 0, 0, 0);
-        mapping(address => Standing) storage accounts = _accounts[planId];
-        bool refundable = _plans[planId].refundCooldown != 0;
-        bytes32 domain = vouchers.length == 0 ? bytes32(0) : DOMAIN_SEPARATOR();
-        for (uint256 i = 0; i < entries.length; ++i) {
-            (address subscriber, uint256 credits) = _claim(rule, totals, i, uint256(entries[i]));
-            if (vouchers.length != 0) _checkVoucher(domain, planId, i, subscriber, vouchers[i]);
-            Standing standing = accounts[subscriber];
-            uint256 balance = standing.balance();
-            uint256 taken = _min(credits, balance);
-            if (vouchers.length != 0) {
-                uint256 ceiling = vouchers[i].ceiling;
-                uint256 consumed = standing.consumed();
-                taken = _min(taken, ceiling > consumed ? ceiling - consumed : 0);
-            }
-            if (taken != credits) emit Shortfall(planId, subscriber, msg.sender, batch, credits - taken);
-            if (taken == 0) continue;
-
-            // Also after the expiry, for calls that were served before.
-            if (refundable) totals.earned += _paid(planId, subscriber, balance, taken);
-            totals.taken += taken;
-            accounts[subscriber] = standing.consume(taken);
-            emit TransferSingle(msg.sender, subscriber, address(0), uint256(planId), taken);
-        }
-
-        if (totals.earned != 0) {
-            _plans[planId].till = _plans[planId].till.earn(totals.earned);
-        }
-        emit Settled(did, planId, msg.sender, batch, totals.calls, totals.credits, totals.taken, receiptsRoot);
-    }
-
-    struct Rule {
+    /// @dev A batch under way: the rule it obeys, what it needs of the plan, and its sums.
+    struct Batch {
         uint256 min;
         uint256 max;
-    }
-
-    struct Totals {
+        bytes32 domain;
+        bool refundable;
         uint256 calls;
         uint256 credits;
         uint256 taken;
         uint256 earned;
     }
 
-    function _rule(bytes32 did, bytes32 planId) private view returns (Rule memory rule) {
-        bool authorised;
-        (authorised, rule.min, rule.max) = IAssetRegistry(assetRegistry).settlementRule(did, planId, msg.sender);
-        if (!authorised) revert NodeNotAuthorised(did, planId, msg.sender);
+    /// @dev No vouchers = none are needed. The validator that a voucher may be shown to runs code of the wallet's: it finds this
+    /// contract locked and nothing read ahead, but for `planId`'s terms.
+    // slither-disable-next-line reentrancy-no-eth
+    function _settle(
+        bytes32 did,
+        bytes32 planId,
+        uint64 number,
+        bytes32 receiptsRoot,
+        bytes32[] calldata entries,
+        Voucher[] calldata vouchers
+    ) private {
+        if (entries.length == 0) revert EmptyBatch();
+        Batch memory batch = _open(did, planId);
+        _count(did, planId, number);
+        if (vouchers.length != 0) batch.domain = DOMAIN_SEPARATOR();
+        _apply(planId, number, batch, entries, vouchers);
+        if (batch.earned != 0) _plans[planId].till = _plans[planId].till.earn(batch.earned);
+        emit Settled(did, planId, msg.sender, number, batch.calls, batch.credits, batch.taken, receiptsRoot);
     }
 
-    function _count(bytes32 did, bytes32 planId, uint64 batch) private {
+    function _open(bytes32 did, bytes32 planId) private view returns (Batch memory batch) {
+        bool authorised;
+        (authorised, batch.min, batch.max) = IAssetRegistry(assetRegistry).settlementRule(did, planId, msg.sender);
+        if (!authorised) revert NodeNotAuthorised(did, planId, msg.sender);
+        batch.refundable = _plans[planId].refundCooldown != 0;
+    }
+
+    function _count(bytes32 did, bytes32 planId, uint64 number) private {
         bytes32 lane = _lane(did, planId, msg.sender);
         uint64 expected = _batches[lane] + 1;
-        if (batch != expected) revert WrongBatch(batch, expected);
-        _batches[lane] = batch;
+        if (number != expected) revert WrongBatch(number, expected);
+        _batches[lane] = number;
+    }
+
+    /// @dev Takes what the entries ask for and adds it up in `batch`.
+    // slither-disable-next-line reentrancy-no-eth
+    function _apply(
+        bytes32 planId,
+        uint64 number,
+        Batch memory batch,
+        bytes32[] calldata entries,
+        Voucher[] calldata vouchers
+    ) private {
+        mapping(address => Standing) storage accounts = _accounts[planId];
+        for (uint256 i = 0; i < entries.length; ++i) {
+            (address subscriber, uint256 credits) = _claim(batch, i, uint256(entries[i]));
+            Standing standing;
+            uint256 taken;
+            if (vouchers.length == 0) {
+                standing = accounts[subscriber];
+                taken = _min(credits, standing.balance());
+            } else {
+                _checkVoucher(batch.domain, planId, i, subscriber, vouchers[i]);
+                standing = accounts[subscriber];
+                taken = _min(_min(credits, standing.balance()), _room(vouchers[i].ceiling, standing.consumed()));
+            }
+            if (taken != credits) emit Shortfall(planId, subscriber, msg.sender, number, credits - taken);
+            if (taken == 0) continue;
+
+            // Also after the expiry, for calls that were served before.
+            if (batch.refundable) batch.earned += _paid(planId, subscriber, standing.balance(), taken);
+            batch.taken += taken;
+            accounts[subscriber] = standing.consume(taken);
+            _announceBurn(planId, subscriber, taken);
+        }
+    }
+
+    function _announceBurn(bytes32 planId, address subscriber, uint256 credits) private {
+        emit TransferSingle(msg.sender, subscriber, address(0), uint256(planId), credits);
+    }
+
+    /// @dev How many credits a voucher still covers.
+    function _room(uint256 ceiling, uint256 consumed) private pure returns (uint256) {
+        return ceiling > consumed ? ceiling - consumed : 0;
     }
 
     /// @dev What an entry asks for, within the rule.
-    function _claim(Rule memory rule, Totals memory totals, uint256 index, uint256 entry)
+    function _claim(Batch memory batch, uint256 index, uint256 entry)
         private
         pure
         returns (address subscriber, uint256 credits)
@@ -504,11 +531,11 @@ contract PlanRegistry is IPlanRegistry {
         // 32 and 64 bits, as many as fit into a block: nothing overflows 256.
         unchecked {
             uint256 calls = uint32(entry >> 64);
-            uint256 min = calls * rule.min;
-            uint256 max = calls * rule.max;
+            uint256 min = calls * batch.min;
+            uint256 max = calls * batch.max;
             if (credits < min || credits > max) revert OutsideRule(index, calls, credits, min, max);
-            totals.calls += calls;
-            totals.credits += credits;
+            batch.calls += calls;
+            batch.credits += credits;
         }
     }
 

@@ -164,8 +164,7 @@ contract AssetsTest is World {
         for (uint256 i; i < 16; i++) {
             eq(stored[i].planId, sixteen[i].planId, "in order");
             for (uint256 j; j < 8; j++) {
-                (bool authorised, uint64 min, uint64 max) =
-                    assets.settlementRule(made, sixteen[i].planId, eight[j]);
+                (bool authorised, uint64 min, uint64 max) = assets.settlementRule(made, sixteen[i].planId, eight[j]);
                 yes(authorised && min == i + 1 && max == 2 * i + 2, "each node may settle each plan");
             }
         }
@@ -392,8 +391,7 @@ contract AssetsTest is World {
     function test_closeOffer_canNeitherBeRepeatedNorChanged() public {
         vm.startPrank(builder);
         assets.closeOffer(did, planId);
-        bytes memory closing =
-            abi.encodeWithSelector(IAssetRegistry.OfferClosing.selector, did, planId, START + notice);
+        bytes memory closing = abi.encodeWithSelector(IAssetRegistry.OfferClosing.selector, did, planId, START + notice);
         vm.warp(START + 1);
         refuse(closing);
         assets.closeOffer(did, planId);

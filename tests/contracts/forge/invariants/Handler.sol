@@ -30,6 +30,14 @@ abstract contract Handler is World, Ghost {
     address internal grumpyPayee;
     uint256 internal focusPlan;
     uint256 internal focusSubscriber;
+    /// Who has bought something refundable, and who has announced a refund: the next steps mostly go there.
+    Pair[] internal buyers;
+    Pair[] internal announcers;
+
+    struct Pair {
+        uint256 plan;
+        address subscriber;
+    }
     /// How often each action did what it set out to do: a campaign that never gets anywhere proves nothing.
     mapping(bytes4 => uint256) public successes;
 
@@ -156,7 +164,9 @@ abstract contract Handler is World, Ghost {
     }
 
     function focusOn(uint256 plan, uint256 subscriber) external {
-        (focusPlan, focusSubscriber) = (plan % offered.length, subscriber % subscribers.length);
+        // the refundable ones more often: they have more to do
+        uint8[20] memory often = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 2, 3, 5, 7, 8, 10, 12];
+        (focusPlan, focusSubscriber) = (often[plan % 20], subscriber % subscribers.length);
     }
 
     function keyFor(address subscriber) internal pure returns (uint256) {
@@ -184,7 +194,10 @@ abstract contract Handler is World, Ghost {
 
     // ---------------------------------------------------------------------------------------------------- purchases
 
-    function buyFor(uint256 planSeed, uint256 who, uint256 payerSeed, uint256 units, uint256 slip) external looks(planSeed) {
+    function buyFor(uint256 planSeed, uint256 who, uint256 payerSeed, uint256 units, uint256 slip)
+        external
+        looks(planSeed)
+    {
         uint256 plan = pickPlan(planSeed);
         address subscriber = pickSubscriber(who);
         address payer = pick(subscribers, payerSeed);
@@ -192,16 +205,18 @@ abstract contract Handler is World, Ghost {
         uint256 due = units * offered[plan].terms.price;
         address token = offered[plan].terms.token;
         uint256 value = token == address(0) ? due : 0;
-        uint256 bound = slip % 16 == 0 && due != 0 ? due - 1 : due;
-        if (slip % 16 == 1) value++;
-        bool expected = mayBuy(plan, subscriber, units, bound) && slip % 16 != 1;
+        uint256 bound = slip % 16 == 15 && due != 0 ? due - 1 : due;
+        if (slip % 16 == 14) value++;
+        bool expected = mayBuy(plan, subscriber, units, bound) && slip % 16 != 14;
         if (token != address(0)) {
             stock(payer, token, due);
             expected = expected && tokenWorks(plan) && token != tokens[6];
         }
         uint48 count = uint48(units);
         attempt(payer, value, abi.encodeCall(plans.purchase, (offered[plan].id, subscriber, count, bound)), expected);
-        if (expected) giveGhost(plan, subscriber, units, true);
+        if (!expected) return;
+        giveGhost(plan, subscriber, units, true);
+        if (isRefundable(plan)) buyers.push(Pair(plan, subscriber));
     }
 
     function stock(address payer, address token, uint256 amount) internal {
@@ -220,7 +235,7 @@ abstract contract Handler is World, Ghost {
         units = within(units, 1, 5);
         bytes32 salt = newSalt();
         bytes memory signed = authorisation(plan, subscriber, uint48(units), salt);
-        bool honest = slip % 8 != 0; // else the relayer helps itself
+        bool honest = slip % 8 != 7; // else the relayer helps itself
         bytes memory data = abi.encodeCall(
             plans.purchaseWithAuthorisation,
             (offered[plan].id, honest ? subscriber : relayer, uint48(units), bob, salt, 0, NO_BOUND, signed)
@@ -247,7 +262,7 @@ abstract contract Handler is World, Ghost {
         uint256 plan = pickPlan(planSeed);
         address subscriber = pickSubscriber(who);
         units = within(units, 0, 4);
-        address caller = slip % 8 == 0 ? stranger : offered[plan].owner;
+        address caller = slip % 8 == 7 ? stranger : offered[plan].owner;
         bool expected = caller == offered[plan].owner && units != 0 && !offered[plan].retired;
         attempt(caller, 0, abi.encodeCall(plans.grant, (offered[plan].id, subscriber, uint48(units))), expected);
         if (expected) giveGhost(plan, subscriber, units, false);
@@ -265,10 +280,10 @@ abstract contract Handler is World, Ghost {
 
     function settleBatch(uint256 planSeed, uint256 nodeSeed, uint256 seed, uint256 slip) external looks(planSeed) {
         uint256 plan = pickPlan(planSeed);
-        address server = slip % 16 == 0 ? stranger : pick(servers, nodeSeed);
+        address server = slip % 16 == 15 ? stranger : pick(servers, nodeSeed);
         Claim[] memory claims = new Claim[](1 + seed % 3);
         bytes32[] memory list = new bytes32[](claims.length);
-        bool expected = server != stranger && block.timestamp < nodeUntil[plan][server] && slip % 16 != 1;
+        bool expected = server != stranger && block.timestamp < nodeUntil[plan][server] && slip % 16 != 14;
         (uint256 min, uint256 max) = rule(plan);
         for (uint256 i; i < claims.length; i++) {
             uint256 random = uint256(keccak256(abi.encode(seed, i)));
@@ -283,7 +298,7 @@ abstract contract Handler is World, Ghost {
             expected = expected && !claim.forged;
             list[i] = entry(claim.subscriber, claim.calls, claim.credits);
         }
-        uint64 batch = batches[plan][server] + (slip % 16 == 1 ? (slip >> 8) % 2 == 0 ? 0 : 2 : 1);
+        uint64 batch = batches[plan][server] + (slip % 16 == 14 ? (slip >> 8) % 2 == 0 ? 0 : 2 : 1);
         attempt(server, 0, settlement(plan, batch, list, claims), expected);
         if (!expected) return;
         batches[plan][server] = batch;
@@ -324,9 +339,21 @@ abstract contract Handler is World, Ghost {
 
     // ------------------------------------------------------------------------------------------------------ refunds
 
-    function announce(uint256 planSeed, uint256 who) external looks(planSeed) {
-        uint256 plan = pickPlan(planSeed);
-        address subscriber = pickSubscriber(who);
+    /// @notice Mostly one of the list, the last ones more often.
+    function choose(Pair[] storage list, uint256 planSeed, uint256 who) private view returns (uint256, address) {
+        if (list.length == 0 || planSeed % 8 == 7) return (pickPlan(planSeed), pickSubscriber(who));
+        uint256 back = who % (list.length < 8 ? list.length : 8);
+        Pair storage pair = list[list.length - 1 - back];
+        return (pair.plan, pair.subscriber);
+    }
+
+    function announce(uint256 planSeed, uint256 who) external {
+        (uint256 plan, address subscriber) = choose(buyers, planSeed, who);
+        announceRefund(plan, subscriber);
+        look(plan);
+    }
+
+    function announceRefund(uint256 plan, address subscriber) private {
         Holder storage holder = holders[plan][subscriber];
         elapse(plan, subscriber);
         bool lapsed = !isTime(plan) && hasExpired(holder);
@@ -336,11 +363,16 @@ abstract contract Handler is World, Ghost {
         if (!expected) return;
         (holder.announced, holder.bought) = (paid, 0);
         holder.availableAt = block.timestamp + offered[plan].terms.refundCooldown;
+        announcers.push(Pair(plan, subscriber));
     }
 
-    function cancel(uint256 planSeed, uint256 who) external looks(planSeed) {
-        uint256 plan = pickPlan(planSeed);
-        address subscriber = pickSubscriber(who);
+    function cancel(uint256 planSeed, uint256 who) external {
+        (uint256 plan, address subscriber) = choose(announcers, planSeed, who);
+        cancelRefund(plan, subscriber);
+        look(plan);
+    }
+
+    function cancelRefund(uint256 plan, address subscriber) private {
         Holder storage holder = holders[plan][subscriber];
         bool expected = isRefundable(plan) && holder.availableAt != 0;
         elapse(plan, subscriber);
@@ -349,12 +381,17 @@ abstract contract Handler is World, Ghost {
         (holder.announced, holder.bought, holder.availableAt) = (0, holder.announced + holder.bought, 0);
     }
 
-    function take(uint256 planSeed, uint256 who, uint256 slip) external looks(planSeed) {
-        uint256 plan = pickPlan(planSeed);
-        address subscriber = pickSubscriber(who);
+    function take(uint256 planSeed, uint256 who, uint256 slip) external {
+        (uint256 plan, address subscriber) = choose(announcers, planSeed, who);
+        takeRefund(plan, subscriber, slip);
+        look(plan);
+    }
+
+    function takeRefund(uint256 plan, address subscriber, uint256 slip) private {
         Holder storage holder = holders[plan][subscriber];
+        if (slip % 4 == 0 && holder.availableAt > block.timestamp) vm.warp(holder.availableAt);
         (uint256 quantity, uint256 amount) = quote(plan, subscriber);
-        address to = slip % 8 == 0 ? grumpyPayee : treasury;
+        address to = slip % 8 == 7 ? grumpyPayee : treasury;
         bool expected = isRefundable(plan) && holder.availableAt != 0 && block.timestamp >= holder.availableAt
             && amount != 0 && tokenWorks(plan) && !(to == grumpyPayee && offered[plan].terms.token == address(0));
         uint256 before = wealth(offered[plan].terms.token, to);
@@ -392,7 +429,7 @@ abstract contract Handler is World, Ghost {
         uint256 plan = pickPlan(planSeed);
         address earner = earners()[who % 6];
         address token = offered[plan].terms.token;
-        bool elsewhere = slip % 4 == 0;
+        bool elsewhere = slip % 2 == 1;
         address to = elsewhere ? relayer : earner;
         uint256 amount = owed(plan, earner, treasury, FEE);
         bool expected = amount != 0 && tokenWorks(plan) && !(to == grumpyPayee && token == address(0));
@@ -418,15 +455,16 @@ abstract contract Handler is World, Ghost {
 
     function pause(uint256 planSeed, bool paused, uint256 slip) external looks(planSeed) {
         uint256 plan = pickPlan(planSeed);
-        address caller = slip % 8 == 0 ? stranger : offered[plan].owner;
+        address caller = slip % 8 == 7 ? stranger : offered[plan].owner;
         bool expected = caller != stranger && !offered[plan].retired;
+        paused = paused && slip % 4 == 0; // mostly open: what is not sold is not used either
         attempt(caller, 0, abi.encodeCall(plans.setPaused, (offered[plan].id, paused)), expected);
         if (expected) offered[plan].paused = paused;
     }
 
     function retirePlan(uint256 planSeed, uint256 slip) external looks(planSeed) {
         uint256 plan = pickPlan(planSeed);
-        address caller = slip % 64 == 0 ? offered[plan].owner : stranger; // seldom: it is for good
+        address caller = slip % 64 == 63 ? offered[plan].owner : stranger; // seldom: it is for good
         attempt(caller, 0, abi.encodeCall(plans.retire, (offered[plan].id)), caller != stranger);
         if (caller != stranger) (offered[plan].retired, offered[plan].paused) = (true, false);
     }
@@ -435,11 +473,11 @@ abstract contract Handler is World, Ghost {
         uint256 plan = pickPlan(planSeed);
         Offered storage o = offered[plan];
         address next = pick(builders, to);
-        bool expected = slip % 4 != 0;
+        bool expected = slip % 4 != 3;
         address caller = expected ? o.owner : next == o.owner ? stranger : next;
         attempt(caller, 0, abi.encodeCall(plans.offerPlan, (o.id, next)), expected);
         if (expected) o.pendingOwner = next;
-        address taker = slip % 4 == 1 ? stranger : next;
+        address taker = slip % 4 == 2 ? stranger : next;
         expected = o.pendingOwner == taker;
         attempt(taker, 0, abi.encodeCall(plans.acceptPlan, (o.id)), expected);
         if (!expected) return;
@@ -462,7 +500,7 @@ abstract contract Handler is World, Ghost {
         Offered storage o = offered[plan];
         (min, max) = (uint64(within(min, 0, 10)), uint64(within(max, 5, 40)));
         if (isTime(plan)) (min, max) = (0, 0);
-        address caller = slip % 8 == 0 ? stranger : builder;
+        address caller = slip % 8 == 7 ? stranger : builder;
         bool expected = caller == builder && o.owner == builder && min <= max && !isChanging(plan);
         bytes memory data = abi.encodeCall(assets.changeOffer, (o.did, IAssetRegistry.OfferInput(o.id, min, max)));
         vm.prank(caller);
@@ -478,7 +516,7 @@ abstract contract Handler is World, Ghost {
         address server = pick(servers, nodeSeed);
         bool serving = nodeUntil[plan][server] == type(uint256).max;
         uint40 until = uint40(block.timestamp + within(grace, 0, 1 days));
-        address caller = slip % 8 == 0 ? stranger : builder;
+        address caller = slip % 8 == 7 ? stranger : builder;
         bytes memory data = serving
             ? abi.encodeCall(assets.removeNode, (offered[plan].did, server, until))
             : abi.encodeCall(assets.addNode, (offered[plan].did, server));

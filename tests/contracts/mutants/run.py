@@ -1,0 +1,163 @@
+"""Breaks the contracts on purpose, one mistake at a time, and shows that the tests notice.
+
+    python -m tests.contracts.mutants.run               all mutants, about 10 s each on one core
+    python -m tests.contracts.mutants.run --only I4     those whose description contains a text
+    python -m tests.contracts.mutants.run --check       only checks that each patch still fits the source
+
+Works in a temporary copy; the checkout is not touched. Writes build/mutants.md. Exits 1 if fewer than 95 % are killed or
+a patch does not fit or compile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+
+from tests.contracts.forge_binary import ROOT, forge
+from tests.contracts.mutants.table import MUTANTS, Mutant
+
+ENOUGH = 0.95
+SECONDS = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one mutant: "killed", "survived", or "broken" (it does not fit or compile)."""
+
+    mutant: Mutant
+    verdict: str
+    by: str
+    seconds: float
+
+
+def misfits(mutants: tuple[Mutant, ...] = MUTANTS) -> list[str]:
+    """The mutants whose `old` does not occur exactly once in their file, with the number of times that it does."""
+    found = ((m, (ROOT / "contracts" / m.file).read_text().count(m.old)) for m in mutants)
+    return [f"{m.breaks}: {count} times in contracts/{m.file}: {m.old!r}" for m, count in found if count != 1]
+
+
+def workshop(folder: Path) -> Path:
+    """A copy of what forge needs, with its own build cache. The packages and the compiler are linked."""
+    shutil.copytree(ROOT / "contracts", folder / "contracts")
+    shutil.copytree(ROOT / "tests/contracts/forge", folder / "tests/contracts/forge")
+    shutil.copy(ROOT / "foundry.toml", folder)
+    (folder / ".tools").mkdir()
+    (folder / ".tools/solcx").symlink_to(ROOT / ".tools/solcx")
+    (folder / "node_modules").symlink_to(ROOT / "node_modules")
+    return folder
+
+
+def run_forge(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs forge in the copy. The campaign is a little shorter than by default: most mutants die in its first runs."""
+    environment = os.environ | {
+        "FOUNDRY_PROFILE": "plain",
+        "FOUNDRY_INVARIANT_RUNS": "48",
+        "FOUNDRY_FUZZ_RUNS": "64",
+        "FOUNDRY_INVARIANT_SHRINK_RUN_LIMIT": "0",
+    }
+    return subprocess.run(
+        [forge(), *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+
+
+def first_failure(output: str) -> str:
+    """The name of the first test that failed; for a campaign its reason."""
+    for line in output.splitlines():
+        if line.startswith("[FAIL"):
+            reason = line[1:].split("]")[0].removeprefix("FAIL").removeprefix(": ").split("; counterexample")[0]
+            name = line.rsplit("] ", 1)[-1].split("(")[0].strip()
+            return name or f"campaign: {reason}"
+    return "a failed run"
+
+
+def try_mutant(folder: Path, mutant: Mutant) -> Outcome:
+    """Applies the mutant in the copy, runs its tests, and puts the source back."""
+    started = time.monotonic()
+    source = folder / "contracts" / mutant.file
+    original = source.read_text()
+    if original.count(mutant.old) != 1:
+        return Outcome(mutant, "broken", "the patch does not fit", 0.0)
+    try:
+        source.write_text(original.replace(mutant.old, mutant.new))
+        result = run_forge(folder, "test", "--match-contract", f"^({mutant.tests})$", "--fail-fast")
+    finally:
+        source.write_text(original)
+    seconds = time.monotonic() - started
+    if result.returncode == 0:
+        return Outcome(mutant, "survived", f"{mutant.tests} passed", seconds)
+    if "Compiler run failed" in result.stdout + result.stderr:
+        return Outcome(mutant, "broken", "it does not compile", seconds)
+    return Outcome(mutant, "killed", first_failure(result.stdout), seconds)
+
+
+def try_all(mutants: list[Mutant], jobs: int) -> list[Outcome]:
+    """Tries the mutants, `jobs` at a time, each job in its own copy; prints each outcome as it comes."""
+    with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
+        first = workshop(Path(scratch) / "0")
+        baseline = run_forge(first, "test", "--no-match-contract", "^$")
+        if baseline.returncode != 0:
+            sys.exit(f"the tests fail without a mutant:\n{baseline.stdout[-3000:]}{baseline.stderr[-1000:]}")
+        free: Queue[Path] = Queue()
+        free.put(first)
+        for job in range(1, jobs):
+            free.put(Path(shutil.copytree(first, Path(scratch) / str(job), symlinks=True)))
+
+        def work(mutant: Mutant) -> Outcome:
+            folder = free.get()
+            try:
+                outcome = try_mutant(folder, mutant)
+            finally:
+                free.put(folder)
+            print(f"{outcome.verdict:8} {outcome.seconds:5.0f} s  {mutant.breaks}  ({outcome.by})", flush=True)
+            return outcome
+
+        with ThreadPoolExecutor(jobs) as pool:
+            return list(pool.map(work, mutants))
+
+
+def table(outcomes: list[Outcome]) -> str:
+    """The outcomes in Markdown, with the share that was killed."""
+    killed = sum(outcome.verdict == "killed" for outcome in outcomes)
+    rows = [f"| {o.mutant.breaks} | contracts/{o.mutant.file} | {o.verdict} | {o.by} |" for o in outcomes]
+    head = f"{killed} of {len(outcomes)} mutants killed ({killed / len(outcomes):.1%}).\n"
+    return "\n".join([head, "| mistake | file | verdict | by |", "|---|---|---|---|", *rows, ""])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="mutants whose description contains this text")
+    parser.add_argument("--check", action="store_true", help="only check that the patches fit")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many at a time")
+    arguments = parser.parse_args()
+    wrong = misfits()
+    if wrong:
+        sys.exit(
+            "\n".join(["These patches no longer fit the source; update tests/contracts/mutants/table.py:", *wrong])
+        )
+    if arguments.check:
+        print(f"{len(MUTANTS)} patches fit")
+        return
+    chosen = [mutant for mutant in MUTANTS if arguments.only in mutant.breaks]
+    if not chosen:
+        sys.exit(f"no mutant's description contains {arguments.only!r}")
+    outcomes = try_all(chosen, max(1, arguments.jobs))
+    report = table(outcomes)
+    (ROOT / "build").mkdir(exist_ok=True)
+    (ROOT / "build" / "mutants.md").write_text(report)
+    print("\n" + report)
+    killed = sum(outcome.verdict == "killed" for outcome in outcomes)
+    if killed < ENOUGH * len(outcomes) or any(outcome.verdict == "broken" for outcome in outcomes):
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
