@@ -4,8 +4,8 @@
     python -m tests.contracts.mutants.run --only I4     those whose description contains a text
     python -m tests.contracts.mutants.run --check       only checks that each patch still fits the source
 
-Works in a temporary copy; the checkout is not touched. Writes build/mutants.md. Exits 1 if fewer than 95 % are killed or
-a patch does not fit or compile.
+Works in a temporary copy; the checkout is not touched. Writes build/mutants.md. Exits 1 if fewer than 95 % are killed
+or a patch does not fit or compile.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
 """The mutants: one deliberate mistake each, with the property that it breaks and the tests that must notice.
 
-A mutant replaces `old`, which must occur exactly once in `file`, by `new`. `tests` is a regular expression over the names of
-the test contracts in tests/contracts/forge; ones marked LEDGER must be noticed by the stateful campaign alone.
+A mutant replaces `old`, which must occur exactly once in `file`, by `new`. `tests` is a regular expression over the names
+of the test contracts in tests/contracts/forge; ones marked LEDGER must be noticed by the stateful campaign alone.
 """
+
+# ruff: noqa: E501 -- the lines of other files are quoted as they stand there
 
 from __future__ import annotations
 
@@ -161,7 +163,9 @@ MUTANTS = (
     Mutant(
         "I4 a batch may be repeated", PLANS, "if (number != expected) revert", "if (number > expected) revert", LEDGER
     ),
-    Mutant("I4 a batch may be skipped", PLANS, "if (number != expected) revert", "if (number < expected) revert", LEDGER),
+    Mutant(
+        "I4 a batch may be skipped", PLANS, "if (number != expected) revert", "if (number < expected) revert", LEDGER
+    ),
     Mutant("I4 the batch is not counted", PLANS, "        _batches[lane] = number;\n", "", LEDGER),
     Mutant(
         "I4 nodes share their batch numbers",
@@ -397,8 +401,13 @@ MUTANTS = (
         LEDGER,
     ),
     # I9 with a voucher plan, consumed <= the signed ceiling
-    Mutant("I9 the ceiling is per batch", PLANS, "return ceiling > consumed ? ceiling - consumed : 0;",
-        "return ceiling;", LEDGER),
+    Mutant(
+        "I9 the ceiling is per batch",
+        PLANS,
+        "return ceiling > consumed ? ceiling - consumed : 0;",
+        "return ceiling;",
+        LEDGER,
+    ),
     Mutant(
         "I9 vouchers are not asked for",
         PLANS,
