@@ -206,15 +206,20 @@ async def test_one_process_serves_from_a_file_and_others_may_look(tmp_path: Path
 async def test_two_processes_on_one_file_settle_and_capture_at_the_same_time(tmp_path: Path) -> None:
     path = str(tmp_path / "ledger.db")
     async with open_ledger(path, serving=True) as ledger, open_ledger(path, serving=False) as other:
-        await ledger.advance(checkpoint(1), [snapshot(ALICE, 10_000)])
+        await ledger.advance(checkpoint(1), [snapshot(ALICE, 1_000_000)])
 
-        async def capture() -> None:
-            for _ in range(300):
+        enough = asyncio.Event()
+
+        async def capture() -> int:
+            calls = 0
+            while calls < 60 or not enough.is_set():
                 await charge(ledger, ALICE, 1)
+                calls += 1
+            return calls
 
-        async def settle() -> int:
+        async def settle() -> None:
             number = 0
-            while not captured.done():
+            while number < 5:
                 batch = await other.prepare(DID, PLAN, NODE, number + 1, max_entries=9, now=1)
                 if batch is None:
                     await asyncio.sleep(0.001)
@@ -223,14 +228,15 @@ async def test_two_processes_on_one_file_settle_and_capture_at_the_same_time(tmp
                 await other.attempt(batch.id, attempt())
                 await other.advance(checkpoint(number + 1), [], [applied(number, number + 1)])
                 await other.confirm(batch.id)
-            return number
+            enough.set()
 
         captured = asyncio.create_task(capture())
-        assert await settle() > 3
-        await captured
+        await settle()
+        calls = await captured
         audit = await other.audit()
         assert audit.clean
-        assert audit.charges == 300
+        assert audit.charges == calls
+        assert len(await other.batches(BatchState.CONFIRMED)) == 5
 
 
 async def test_a_file_that_is_no_ledger_is_refused_with_its_name(tmp_path: Path) -> None:
