@@ -53,6 +53,14 @@ contract EarningsTest is World {
         eq(treasury.balance, 1 ether, "paid");
     }
 
+    function test_withdrawTo_nobodyIsRefused() public {
+        buy(planId, alice, 1);
+        refuse(abi.encodeWithSelector(IPlanRegistry.TransferFailed.selector, address(0), address(0), 1 ether));
+        vm.prank(builder);
+        plans.withdrawTo(planId, address(0));
+        eq(plans.earnings(planId, builder), 1 ether, "not burnt");
+    }
+
     function test_withdraw_takesFromNoOtherPlan() public {
         bytes32 other = createPlan(creditTerms());
         buy(planId, alice, 1);

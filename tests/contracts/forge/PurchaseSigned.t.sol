@@ -3,7 +3,7 @@ pragma solidity 0.8.30;
 
 import {IPlanRegistry} from "../../../contracts/interfaces/IPlanRegistry.sol";
 import {World} from "./World.sol";
-import {Wallet1271} from "./actors/Wallets.sol";
+import {Wallet1271, YesWallet} from "./actors/Wallets.sol";
 import {DevToken} from "./tokens/DevToken.sol";
 import {LyingAuthorisationToken, PermitlessToken} from "./tokens/Hostile.sol";
 
@@ -140,6 +140,16 @@ contract PurchaseSignedTest is World {
         vm.prank(relayer);
         plans.purchaseWithAuthorisation(planId, wallet, 1, wallet, "salt", START - 1, START + 1, signed);
         eq(balanceOf(planId, wallet), 100, "credits");
+    }
+
+    function test_purchaseWithAuthorisation_takesSignaturesOfAnyLength() public {
+        // a wallet of several keys: its signature is no r, s, v
+        address wallet = address(new YesWallet());
+        token.mint(wallet, PRICE);
+        vm.prank(relayer);
+        plans.purchaseWithAuthorisation(planId, wallet, 1, wallet, "salt", START - 1, START + 1, new bytes(130));
+        eq(balanceOf(planId, wallet), 100, "credits");
+        eq(token.balanceOf(address(plans)), PRICE, "paid");
     }
 
     function test_purchaseWithAuthorisation_cannotBeRedirected() public {

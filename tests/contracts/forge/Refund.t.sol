@@ -416,6 +416,15 @@ contract RefundTest is World {
         eq(take(alice), 1 ether, "and can be given back to somebody who takes it");
     }
 
+    function test_takeRefund_toNobodyIsRefused() public {
+        buy(planId, alice, 1);
+        announce(alice);
+        vm.warp(START + 1 days);
+        refuse(abi.encodeWithSelector(IPlanRegistry.TransferFailed.selector, address(0), address(0), 1 ether));
+        vm.prank(alice);
+        plans.takeRefund(planId, address(0));
+    }
+
     function test_takeRefund_withABrokenTokenChangesNothing() public {
         RevertingToken token = new RevertingToken();
         IPlanRegistry.Terms memory terms = refundable(creditTerms());

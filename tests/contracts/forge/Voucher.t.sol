@@ -102,6 +102,16 @@ contract VoucherTest is World {
         plans.settle(did, planId, 1, 0, entries(entry(alice, 1, 10)));
     }
 
+    function test_settleWithVouchers_holdsTheCeilingAlsoWhereNoneIsRequired() public {
+        bytes32 free = createPlan(creditTerms());
+        bytes32 freeDid = registerAsset(free, 1, 10);
+        buy(free, alice, 1);
+        IPlanRegistry.Voucher[] memory signed = vouchers(voucher(free, keyOf("alice"), alice, 4));
+        vm.prank(node);
+        plans.settleWithVouchers(freeDid, free, 1, 0, entries(entry(alice, 1, 10)), signed);
+        eq(standing(free, alice).consumed, 4, "what was signed");
+    }
+
     function test_settleWithVouchers_refusesAnotherNumberOfVouchers() public {
         refuse(abi.encodeWithSelector(IPlanRegistry.VouchersRequired.selector, planId, 0, 1));
         settle(1, entries(entry(alice, 1, 10)), new IPlanRegistry.Voucher[](0));
