@@ -25,6 +25,7 @@ from node_proxy.keyring import Keyring
 from node_proxy.ledger import Ledger, open_ledger
 from node_proxy.ledger.base import AccountId, LedgerFailed
 from node_proxy.metrics import Metrics
+from node_proxy.openai.calls import Calls
 from node_proxy.openai.responses import Responses
 from node_proxy.records import ChainRecords
 from node_proxy.relay.provider import ProviderClient, open_provider_client
@@ -62,6 +63,7 @@ class Services:
     keys: Keys
     login: Login
     sessions: Sessions
+    calls: Calls
     responses: Responses
     metrics: Metrics
     stopping: bool = False
@@ -196,7 +198,7 @@ def _assemble(
         call = validator.call(deployment.signature_validator, "isValidSignature", signer, digest, signature)
         return bool(await chain.call(call))
 
-    responses = Responses(
+    calls = Calls(
         settings=settings,
         keys=keys,
         assets=assets,
@@ -231,7 +233,8 @@ def _assemble(
             validate=validate,
         ),
         sessions=Sessions(access, identity.secret, origin=origin),
-        responses=responses,
+        calls=calls,
+        responses=Responses(calls),
         metrics=metrics,
     )
     _settlement_gauges(services)

@@ -70,7 +70,7 @@ class StatusPages:
             "chain_id": services.chain.chain_id,
             "block": services.view.block,
             "chain_age_seconds": round(age, 3) if age < float("inf") else None,
-            "calls_in_flight": services.responses.running,
+            "calls_in_flight": services.calls.running,
             "settlement": _settlement(services.settling),
             "uptime_seconds": int(time.time() - services.started),
         }

@@ -1,0 +1,253 @@
+"""One access of one assistant: who asks, what is held for it, the question to the provider, the one charge.
+
+    key = calls.key(exchange)
+    did = await calls.resolve(request.get("model"), key)
+    async with calls.access(key, did, request_id=exchange.id, facts=exchange.facts) as access:
+        async with access.ask(body, caller_params=frozenset({"input"})) as answer:
+            response = await answer.json()
+        charge = await access.charge(read_usage(response))      # durable; now the end of the answer may be shown
+
+Every surface runs its accesses through here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from types import TracebackType
+from typing import Any
+
+import orjson
+
+from node_proxy.access.keys import ApiKey, Keys
+from node_proxy.admission import Admission, Reservation
+from node_proxy.asgi import Exchange
+from node_proxy.assets import Assets, Assistant
+from node_proxy.config import Settings
+from node_proxy.errors import AssetUnusable, TooManyRequests
+from node_proxy.ledger.base import Charge
+from node_proxy.metrics import Metrics
+from node_proxy.openai.face import Face
+from node_proxy.openai.ids import IdMap, safety_identifier
+from node_proxy.pricing import USAGE_MISSING, Usage, price
+from node_proxy.relay.provider import ProviderAnswer, ProviderCall, ProviderClient
+from nvm_chain.definition import Definition
+from nvm_chain.did import Did
+
+HUNG_UP = "hung_up"
+"""Flag of a charge whose caller closed the connection before the end."""
+
+Json = dict[str, Any]
+
+_DIALECTS = frozenset({"responses", "responses-stateless"})
+
+
+class Calls:
+    """Runs accesses. secret: the node's, which public ids are keyed with."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        keys: Keys,
+        assets: Assets,
+        admission: Admission,
+        provider: ProviderClient,
+        metrics: Metrics,
+        secret: bytes,
+    ) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        self.provider = provider
+        self.secret = secret
+        self._keys = keys
+        self._assets = assets
+        self._admission = admission
+        self._running: dict[str, int] = {}
+        self._total = 0
+
+    @property
+    def running(self) -> int:
+        """Accesses in flight."""
+        return self._total
+
+    def key(self, exchange: Exchange) -> ApiKey:
+        """The caller's key. Raises KeyMissing, KeyInvalid, KeyRevoked, KeyExpired (401)."""
+        exchange.facts["charged"] = 0
+        key = self._keys.verify(exchange.bearer())
+        exchange.facts["key"] = key.id
+        return key
+
+    async def resolve(self, name: object, key: ApiKey) -> Did:
+        """The assistant that `model` or `assistant_id` names: a DID, an `asst_…` id, or implied by the key.
+
+        Raises InvalidValue (400), NotYours (403), AssetNotFound (404), ChainTooStale (503).
+        """
+        return await self._assets.resolve(name, key)
+
+    @asynccontextmanager
+    async def access(self, key: ApiKey, did: Did, *, request_id: str, facts: dict[str, Any]) -> AsyncIterator[Access]:
+        """A place among the calls in flight, credits held, the assistant opened. Leaves nothing reserved.
+
+        request_id: what the charge is filed under. facts: what the log says of the request; grows with the access.
+        Raises TooManyRequests (429), PaymentRequired in its kinds (402), AssetNotFound (404), AssetUnusable,
+        ChainTooStale, LedgerUnavailable (503).
+        """
+        facts["did"] = str(did)
+        with self._slot(key):
+            async with await self._admission.reserve(
+                subscriber=key.subscriber, did=did, key=key, request_id=request_id
+            ) as reservation:
+                yield Access(self, key, await self._assets.open(did), reservation, facts)
+
+    @contextmanager
+    def _slot(self, key: ApiKey) -> Iterator[None]:
+        """A place among the calls in flight. Raises TooManyRequests."""
+        mine = self._running.get(key.id, 0)
+        if mine >= self.settings.max_calls_per_key:
+            raise TooManyRequests(
+                f"{mine} calls of this API key are running already; wait for one to end.", retry_after=1
+            )
+        if self._total >= self.settings.max_calls:
+            raise TooManyRequests("The node is busy; try again in a moment.", retry_after=1)
+        self._running[key.id] = mine + 1
+        self._total += 1
+        self.metrics.calls.set(self._total)
+        try:
+            yield
+        finally:
+            self._total -= 1
+            self.metrics.calls.set(self._total)
+            if self._running[key.id] == 1:
+                del self._running[key.id]
+            else:
+                self._running[key.id] -= 1
+
+
+class Access:
+    """One access that is paid for: as many questions to the provider as its surface needs, one charge at most.
+
+    ids: maps the provider's ids to this subscriber's. safety_identifier: what the provider knows the subscriber by.
+    facts: see `Calls.access`.
+    """
+
+    __slots__ = ("_calls", "_reservation", "assistant", "did", "facts", "ids", "key", "safety_identifier")
+
+    def __init__(
+        self, calls: Calls, key: ApiKey, assistant: Assistant, reservation: Reservation, facts: dict[str, Any]
+    ) -> None:
+        self.key = key
+        self.did = assistant.did
+        self.assistant = assistant
+        self.facts = facts
+        self.ids = IdMap(calls.secret, assistant.owner, key.subscriber)
+        self.safety_identifier = safety_identifier(calls.secret, assistant.owner, key.subscriber)
+        self._calls = calls
+        self._reservation = reservation
+
+    @property
+    def definition(self) -> Definition:
+        """What the builder sealed. Nothing of it may reach the caller."""
+        return self.assistant.definition
+
+    @property
+    def max_credits(self) -> int:
+        """What is held for the access, the most that it can cost."""
+        return self._reservation.max_credits
+
+    def face(self, echo: Mapping[str, Any]) -> Face:
+        """Shows one response. echo: its members that repeat what the caller asked for."""
+        return Face(self.ids, str(self.did), echo)
+
+    def ask(
+        self, body: Json, *, caller_params: frozenset[str] = frozenset()
+    ) -> AbstractAsyncContextManager[ProviderAnswer]:
+        """Asks the provider; its answer is read inside the block.
+
+        body: a Responses request in provider form, `stream` inside it. caller_params: names of its members whose faults
+        are the caller's. Raises ProviderError in its kinds, AssetUnusable for a dialect that isn't relayed.
+        """
+        definition = self.definition
+        if definition.dialect not in _DIALECTS:
+            raise AssetUnusable(
+                f"This assistant's provider speaks {definition.dialect}, which this node doesn't relay yet."
+            )
+        body["safety_identifier"] = self.safety_identifier
+        call = ProviderCall(
+            base_url=definition.base_url,
+            path="/responses",
+            key=definition.api_key,
+            body=orjson.dumps(body),
+            caller_params=caller_params,
+        )
+        return _Asking(self._calls.provider.post(call), self.facts, self._calls.metrics)
+
+    async def charge(self, usage: Usage | None, *, hung_up: bool = False) -> Charge:
+        """Charges what was used, priced within the offer; durable when it returns. Once per access.
+
+        usage: over all questions of the access; None where the provider didn't say. Raises LedgerUnavailable.
+        """
+        held = self._reservation
+        credits, flags = price(usage, self.definition.pricing, held.min_credits, held.max_credits)
+        return await self._capture(credits, usage, flags | {HUNG_UP} if hung_up else flags)
+
+    async def charge_most(self) -> Charge:
+        """Charges all that is held: the caller left, and what the provider will have used isn't known.
+
+        Anything less could be had by hanging up in time. Durable when it returns. Raises LedgerUnavailable.
+        """
+        return await self._capture(self._reservation.max_credits, None, frozenset({HUNG_UP, USAGE_MISSING}))
+
+    async def _capture(self, credits: int, usage: Usage | None, flags: frozenset[str]) -> Charge:
+        charge = await asyncio.shield(self._reservation.capture(credits, usage, flags=flags))
+        metrics = self._calls.metrics
+        self.facts |= {"charged": charge.credits, "left": charge.credits_left, "charge": charge.id}
+        metrics.credits.inc(charge.credits)
+        if usage is not None:
+            metrics.tokens.labels("input").inc(usage.input_tokens)
+            metrics.tokens.labels("output").inc(usage.output_tokens)
+        return charge
+
+    def ended(self, outcome: str) -> None:
+        """Counts how a question ended: a response's status, or an error's code."""
+        self._calls.metrics.outcomes.labels(outcome).inc()
+
+
+class _Asking:
+    """A question on its way: notes when its answer began and what the provider calls it, and counts refusals."""
+
+    __slots__ = ("_asked", "_facts", "_metrics")
+
+    def __init__(
+        self, asked: AbstractAsyncContextManager[ProviderAnswer], facts: dict[str, Any], metrics: Metrics
+    ) -> None:
+        self._asked = asked
+        self._facts = facts
+        self._metrics = metrics
+
+    async def __aenter__(self) -> ProviderAnswer:
+        began = time.perf_counter()
+        answer = await self._asked.__aenter__()
+        self._metrics.first.observe(time.perf_counter() - began)
+        if answer.request_id:
+            self._facts["provider_request"] = answer.request_id
+        return answer
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._asked.__aexit__(kind, error, trace)
+
+
+def credit_headers(charge: Charge | None) -> list[tuple[bytes, bytes]]:
+    """What the call cost. Credits left under the plan that paid, as far as this node knows."""
+    if charge is None:
+        return [(b"x-nvm-credits-charged", b"0")]
+    return [(b"x-nvm-credits-charged", b"%d" % charge.credits), (b"x-nvm-credits-left", b"%d" % charge.credits_left)]
+
+
+def credit_comment(charge: Charge | None) -> bytes:
+    """The same in a stream, where headers are long gone: comment lines, which clients ignore."""
+    return b"".join(b": %b: %b\n" % header for header in credit_headers(charge)) + b"\n"
