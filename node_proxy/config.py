@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from nvm_chain.address import address
 from nvm_chain.errors import InvalidInput
 from nvm_chain.secret import Secret
 
@@ -144,6 +145,13 @@ def _network(raw: object) -> str:
         raise ValueError("must be addresses or networks such as 10.0.0.5 or 172.17.0.0/16") from None
 
 
+def _address(raw: object) -> str:
+    try:
+        return address(_text(raw))
+    except InvalidInput:
+        raise ValueError("must be addresses: 0x and 40 hex digits") from None
+
+
 def _choice(*names: str) -> Callable[[object], str]:
     def parse(raw: object) -> str:
         text = _text(raw).lower()
@@ -218,6 +226,11 @@ class Settings:
     )
     public_url: str | None = field(
         default=None, metadata=_by(_public_url, "base URL for clients, without /v1; wallets sign its host")
+    )
+
+    operators: tuple[str, ...] = field(
+        default=(),
+        metadata=_by(_list(_address), "wallets that see the operator's page, besides the node's own account"),
     )
 
     # keys

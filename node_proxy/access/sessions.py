@@ -11,6 +11,7 @@ import hmac
 import secrets
 import time
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from node_proxy.access import base62
 from node_proxy.access.keys import ApiKey
@@ -70,7 +71,8 @@ class Sessions:
         self._store = store
         self._secret = hashlib.blake2b(b"nvm-node sessions", key=secret[:64]).digest()
         self._secure = origin.startswith("https://")
-        self.origin = origin.rstrip("/")
+        parts = urlsplit(origin)
+        self.origin = f"{parts.scheme}://{parts.netloc}"  # what a browser sends as Origin, below a sub-path too
         self.cookie = "__Host-nvm_session" if self._secure else "nvm_session"
 
     async def start(self, subscriber: str, old_token: str = "") -> tuple[str, Session]:
