@@ -1,0 +1,27 @@
+"""What every dialect gives back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+from node_proxy.relay import sse
+
+Json = dict[str, Any]
+
+
+class Answer(Protocol):
+    """A provider's answer as the Responses API would give it; `ProviderAnswer` is one as it stands.
+
+    headers: the provider's, as far as they may pass on. request_id: the provider's, for the log.
+    """
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    request_id: str
+
+    async def json(self) -> Json:
+        """The finished Response. Raises ProviderError in its kinds."""
+
+    def events(self) -> AsyncIterator[list[sse.Event]]:
+        """Events of the Responses API, in groups that arrived together. Raises ProviderError in its kinds."""
