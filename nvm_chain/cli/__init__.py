@@ -8,6 +8,8 @@ import click
 
 # Name: module, object, help. Modules are imported when they are asked for: the chain's packages take seconds to load.
 _COMMANDS = {
+    "init": ("init", "init", "Write down network, wallet and node once, so that commands needn't be told."),
+    "profiles": ("init", "list_profiles", "List what `init` wrote down, or choose one."),
     "networks": ("network", "networks", "List the networks that can be named with --network."),
     "network": ("network", "network", "Show a network's contracts, and whether they are there."),
     "deploy": ("network", "deploy_contracts", "Deploy the contracts that are missing."),
@@ -19,9 +21,13 @@ _COMMANDS = {
     "key": ("key", "key", "Get, list and revoke API keys of an access node."),
     "chat": ("chat", "chat", "Talk to an assistant through its access node."),
     "balance": ("money", "balance", "Show what an account has left under a plan."),
+    "usage": ("usage", "usage", "Show what a wallet has used through an access node, and what is left."),
     "earnings": ("money", "earnings", "Show what an account can withdraw from a plan."),
     "withdraw": ("money", "withdraw", "Withdraw earnings from a plan."),
+    "completion": ("init", "completion", "Make the shell complete commands."),
 }
+
+_WITHOUT_PROFILE = frozenset({"init", "profiles", "completion", "networks"})
 
 
 class _Commands(click.Group):
@@ -42,5 +48,18 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="nvm-chain", prog_name="nvm-chain")
-def main() -> None:
+@click.option("--profile", envvar="NVM_PROFILE", help="Which settings of `nvm-chain init` to use.")
+@click.pass_context
+def main(context: click.Context, profile: str | None) -> None:
     """Sell and buy access to AI assistants: plans and credits on a chain, no middleman."""
+    if context.invoked_subcommand in _WITHOUT_PROFILE:
+        return
+    from nvm_chain.cli import profiles
+    from nvm_chain.errors import InvalidInput
+
+    try:
+        profiles.use(context, profiles.load(profiles.config_file()).named(profile))
+    except InvalidInput as error:
+        click.secho("error: ", fg="red", bold=True, nl=False, err=True)
+        click.echo(str(error), err=True)
+        context.exit(2)

@@ -10,6 +10,7 @@ import click
 from nvm_chain.address import address
 from nvm_chain.assets import FOREVER, OfferInput
 from nvm_chain.chain import Chain, event_topics, topic
+from nvm_chain.cli import terms
 from nvm_chain.cli.definition import definition_options, read_definition, was_given
 from nvm_chain.cli.reseal import reseal, seals
 from nvm_chain.cli.session import Session, command
@@ -20,6 +21,7 @@ from nvm_chain.deployments import Deployment
 from nvm_chain.did import Did
 from nvm_chain.errors import DigestMismatch, InvalidInput, MetadataInvalid, NotFound, StoreUnavailable
 from nvm_chain.lens import OfferView
+from nvm_chain.metadata import Metadata
 from nvm_chain.registration import (
     Draft,
     Prepared,
@@ -40,8 +42,9 @@ def assistant() -> None:
     """Register, look at and update assistants."""
 
 
-assistant.add_command(seals)
-assistant.add_command(reseal)
+for _command in (seals, reseal, terms.offer, terms.close_offer, terms.add_node, terms.remove_node, terms.switch,
+                 terms.hand_over, terms.accept):  # fmt: skip
+    assistant.add_command(_command)
 
 
 @assistant.command()
@@ -190,6 +193,62 @@ async def list_assistants(
         session.output.table(rows, "No assistants yet: register one with `nvm-chain assistant register`.")
 
 
+@assistant.command()
+@click.argument("words", nargs=-1)
+@click.option("--tag", "tags", multiple=True, help="Only with this tag. Repeat it.")
+@click.option("--from-block", type=click.IntRange(0), default=0, show_default=True, help="Where to start looking.")
+@store_option
+@command
+async def search(
+    session: Session,
+    words: tuple[str, ...],
+    tags: tuple[str, ...],
+    from_block: int,
+    store_url: str | None,
+    gateways: tuple[str, ...],
+) -> None:
+    """Find assistants whose title, description, tags or notes hold all WORDS, and that can be bought now."""
+    async with session.chain() as chain, open_blocks(store_url, gateways) as store:
+        registry = session.deployment.asset_registry
+        topics: list[Any] = [event_topics("AssetRegistered")]
+        events = await chain.logs([registry], from_block, await chain.block_number(), topics)
+        found = []
+        for event in events:
+            try:
+                one = await resolve(chain, session.deployment, store, Did(event.args["did"]))
+            except (NotFound, StoreUnavailable, DigestMismatch, MetadataInvalid, InvalidInput):
+                continue  # nothing to show of what can't be read
+            if one.view.asset.active and _matches(one.metadata, words, tags):
+                found.append(one)
+        rows = [
+            {
+                "did": str(one.metadata.did),
+                "title": one.metadata.title,
+                "tags": list(one.metadata.tags),
+                "plan": str(view.offer.plan_id),
+                "credits_per_access": _credits(view),
+                "price": (await session.currency(chain, view.plan.terms.token)).format(view.plan.terms.price),
+            }
+            for one in found
+            for view in one.view.offers
+            if view.plan.on_sale and not view.offer.closes_at
+        ]
+        session.output.table(rows, "Nothing fits: use fewer words, or look at `nvm-chain assistant list`.")
+
+
+def _matches(metadata: Metadata, words: tuple[str, ...], tags: tuple[str, ...]) -> bool:
+    text = "\n".join((metadata.title, metadata.description, *metadata.tags, metadata.notes)).casefold()
+    own = {tag.casefold() for tag in metadata.tags}
+    return all(word.casefold() in text for word in words) and all(tag.casefold() in own for tag in tags)
+
+
+def _credits(view: OfferView) -> str:
+    low, high = view.offer.min_credits, view.offer.max_credits
+    if view.plan.terms.is_time_plan:
+        return "any number of accesses"
+    return str(low) if low == high else f"{low}-{high}"
+
+
 async def _publish(session: Session, chain: Chain, wallet: Wallet, store: Any, prepared: Prepared, what: str) -> None:
     if not session.dry_run:
         await pin(store, prepared.block)
@@ -210,15 +269,11 @@ async def _publish(session: Session, chain: Chain, wallet: Wallet, store: Any, p
 async def _offer(session: Session, chain: Chain, view: OfferView, titles: Mapping[bytes, str]) -> Mapping[str, Any]:
     offer, terms = view.offer, view.plan.terms
     currency = await session.currency(chain, terms.token)
-    low, high = offer.min_credits, offer.max_credits
     return {
         "plan": str(offer.plan_id),
         "title": titles.get(offer.plan_id.value, ""),
-        "credits_per_access": "any number of accesses"
-        if terms.is_time_plan
-        else str(low)
-        if low == high
-        else f"{low}-{high}",
+        "credits_per_access": _credits(view),
+        "changes": f"{offer.next_min}-{offer.next_max} from {offer.effective_at}" if offer.effective_at else None,
         "price": currency.format(terms.price),
         "on_sale": view.plan.on_sale,
         "closes_at": offer.closes_at or None,

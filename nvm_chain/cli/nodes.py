@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from nvm_chain.cli.profiles import default
 from nvm_chain.errors import InvalidInput
 from nvm_chain.secret import Secret
 
@@ -15,7 +16,12 @@ from nvm_chain.secret import Secret
 def node_option(run: Callable[..., Any]) -> Callable[..., Any]:
     """--node-url as `node_url: str`."""
     return click.option(
-        "--node-url", required=True, envvar="NVM_NODE_URL", metavar="URL", help="The access node. Or set NVM_NODE_URL."
+        "--node-url",
+        required=True,
+        default=default("node_url"),
+        envvar="NVM_NODE_URL",
+        metavar="URL",
+        help="The access node. Or set NVM_NODE_URL.",
     )(run)
 
 

@@ -11,6 +11,7 @@ from nvm_chain.abi import ZERO_ADDRESS, Call
 from nvm_chain.amounts import format_duration, format_units
 from nvm_chain.chain import Chain, event_topics, topic
 from nvm_chain.cid import Cid
+from nvm_chain.cli import buying
 from nvm_chain.cli.output import Money
 from nvm_chain.cli.session import Session, command
 from nvm_chain.cli.stores import open_blocks, store_option
@@ -21,14 +22,16 @@ from nvm_chain.ipfs import BlockStore
 from nvm_chain.plan_creation import PlanDraft, prepare_plan
 from nvm_chain.plan_metadata import PlanMetadata
 from nvm_chain.plans import Payee, Plan, PlanId, Terms
-from nvm_chain.purchases import approve, purchase_call
 from nvm_chain.registration import named_salt, pin
-from nvm_chain.tokens import Token
 
 
 @click.group()
 def plan() -> None:
     """Create, look at, buy and run plans."""
+
+
+for _bought in (buying.buy, buying.renew, buying.gift, buying.refund):
+    plan.add_command(_bought)
 
 
 @plan.command()
@@ -145,50 +148,6 @@ async def list_plans(
 
 @plan.command()
 @click.argument("plan_id", type=PLAN, metavar="PLAN")
-@click.option("--units", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--for", "subscriber", type=ADDRESS, help="Who gets the credits; by default the wallet itself.")
-@click.option("--max-price", metavar="AMOUNT", help="Refuse to pay more than this in all.")
-@command
-async def buy(session: Session, plan_id: PlanId, units: int, subscriber: str | None, max_price: str | None) -> None:
-    """Buy units of a plan, for yourself or as a gift."""
-    async with session.chain() as chain:
-        wallet, plans = session.wallet(chain), session.deployment.plans
-        found = await chain.call(plans.plan(plan_id))
-        currency = await session.currency(chain, found.terms.token)
-        for_whom = subscriber or wallet.address
-        bound = None if max_price is None else currency.parse(max_price)
-        found, call = await purchase_call(chain, plans, plan_id, for_whom, units=units, max_price=bound)
-        due = found.terms.due(units)
-        what = f"Buy {units} unit{'s' if units > 1 else ''} of plan {plan_id} for {currency.format(due)}"
-        if not currency.is_native and found.on_sale:
-            token = Token(found.terms.token)
-            allowed = await chain.call(token.allowance(wallet.address, plans.address))
-            if allowed < due and session.dry_run:
-                await submit(
-                    session, chain, wallet, token.approve(plans.address, due), f"Approve {currency.format(due)}"
-                )
-                return
-            if allowed < due:
-                session.confirm(f"Let the plan registry take {currency.format(due)} from {wallet.address}?")
-                await approve(chain, token, wallet, plans.address, due)
-        receipt = await submit(session, chain, wallet, call, what)
-        if receipt is None:
-            return
-        standing = await chain.call(session.deployment.views.account(plan_id, for_whom), receipt.block)
-        session.output.record(
-            {
-                "plan": str(plan_id),
-                "subscriber": for_whom,
-                "paid": Money(due, currency.format(due)),
-                "spendable": standing.spendable,
-                "expiry": standing.account.expiry or None,
-                **transaction(session, receipt),
-            }
-        )
-
-
-@plan.command()
-@click.argument("plan_id", type=PLAN, metavar="PLAN")
 @click.argument("subscriber", type=ADDRESS)
 @click.option("--units", type=click.IntRange(1), default=1, show_default=True)
 @command
@@ -214,6 +173,27 @@ async def pause(session: Session, plan_id: PlanId, resume: bool) -> None:
 async def retire(session: Session, plan_id: PlanId) -> None:
     """End the sales of your plan for good; credits already sold stay valid."""
     await _send(session, session.deployment.plans.retire(plan_id), f"End the sales of plan {plan_id} for good")
+
+
+@plan.command(name="hand-over")
+@click.argument("plan_id", type=PLAN, metavar="PLAN")
+@click.argument("to", type=ADDRESS, required=False)
+@click.option("--withdraw-offer", is_flag=True, help="Take the offer back instead.")
+@command
+async def hand_over(session: Session, plan_id: PlanId, to: str | None, withdraw_offer: bool) -> None:
+    """Offer your plan to another account, which has to accept it. Payees stay as they are."""
+    if withdraw_offer == (to is not None):
+        raise click.UsageError("give the account that is to have the plan, or --withdraw-offer")
+    call = session.deployment.plans.offer_plan(plan_id, to)
+    await _send(session, call, f"Offer plan {plan_id} to {to}" if to else f"Keep plan {plan_id}")
+
+
+@plan.command()
+@click.argument("plan_id", type=PLAN, metavar="PLAN")
+@command
+async def accept(session: Session, plan_id: PlanId) -> None:
+    """Take over a plan that was offered to your wallet."""
+    await _send(session, session.deployment.plans.accept_plan(plan_id), f"Take over plan {plan_id}")
 
 
 async def _send(session: Session, call: Call[Any], what: str) -> None:

@@ -10,8 +10,8 @@ import asyncio
 import functools
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate, NoReturn, ParamSpec
@@ -22,6 +22,7 @@ from nvm_chain.access_node import NodeRefused, NodeUnavailable
 from nvm_chain.amounts import Currency
 from nvm_chain.chain import Chain, open_chain
 from nvm_chain.cli.output import Output
+from nvm_chain.cli.profiles import default, is_default
 from nvm_chain.deployments import NETWORKS, Deployment, Network
 from nvm_chain.errors import (
     ChainUnavailable,
@@ -90,17 +91,8 @@ class Session:
         )
 
     def password(self, confirm: bool = False) -> Secret:
-        """From --password-file, NVM_KEYSTORE_PASSWORD, or asked for on the terminal."""
-        if self.password_file:
-            try:
-                return Secret(self.password_file.read_text(encoding="utf-8").rstrip("\r\n"))
-            except (OSError, ValueError) as error:
-                raise InvalidInput(f"password file {self.password_file} can't be read: {error}") from error
-        if (value := os.environ.get("NVM_KEYSTORE_PASSWORD")) is not None:
-            return Secret(value)
-        if not sys.stdin.isatty():
-            raise InvalidInput("no password: give --password-file FILE or set NVM_KEYSTORE_PASSWORD")
-        return Secret(click.prompt("Password of the keystore", hide_input=True, confirmation_prompt=confirm, err=True))
+        """See `password`."""
+        return password(self.password_file, confirm)
 
     async def currency(self, chain: Chain, token: str) -> Currency:
         """The native currency, or the token's symbol and decimals."""
@@ -117,38 +109,67 @@ class Session:
             raise Declined("nothing was sent")
 
 
+def password(file: Path | None, confirm: bool = False) -> Secret:
+    """From the file, NVM_KEYSTORE_PASSWORD, or asked for on the terminal. Raises InvalidInput."""
+    if file:
+        try:
+            return Secret(file.read_text(encoding="utf-8").rstrip("\r\n"))
+        except (OSError, ValueError) as error:
+            raise InvalidInput(f"password file {file} can't be read: {error}") from error
+    if (value := os.environ.get("NVM_KEYSTORE_PASSWORD")) is not None:
+        return Secret(value)
+    if not sys.stdin.isatty():
+        raise InvalidInput("no password: give --password-file FILE or set NVM_KEYSTORE_PASSWORD")
+    return Secret(click.prompt("Password of the keystore", hide_input=True, confirmation_prompt=confirm, err=True))
+
+
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _OPTIONS = (
     click.option(
         "--network",
         "network_name",
-        default="local",
-        show_default=True,
+        default=default("network", "local"),
+        show_default="local",
         envvar="NVM_NETWORK",
         type=click.Choice(list(NETWORKS)),
         help="The chain to use.",
     ),
-    click.option("--rpc-url", envvar="NVM_RPC_URL", metavar="URL", help="JSON-RPC endpoint of that chain."),
+    click.option(
+        "--rpc-url",
+        default=default("rpc_url"),
+        envvar="NVM_RPC_URL",
+        metavar="URL",
+        help="JSON-RPC endpoint of that chain.",
+    ),
     click.option(
         "--deployment",
         "deployment_file",
+        default=default("deployment"),
         envvar="NVM_DEPLOYMENT",
         type=_FILE,
         help="JSON file with the contracts' addresses, if they are not the standard ones.",
     ),
     click.option(
         "--keystore",
+        default=default("keystore"),
         envvar="NVM_KEYSTORE",
         type=_FILE,
         help="Keystore of the wallet that signs. Or set NVM_PRIVATE_KEY.",
     ),
     click.option(
         "--password-file",
+        default=default("password_file"),
         envvar="NVM_PASSWORD_FILE",
         type=_FILE,
         help="File with the keystore's password. Or set NVM_KEYSTORE_PASSWORD; else it is asked for.",
     ),
-    click.option("--account", envvar="NVM_ACCOUNT", metavar="0x…", help="An account that a development node unlocks."),
+    click.option(
+        "--account",
+        default=default("account"),
+        envvar="NVM_ACCOUNT",
+        metavar="0x…",
+        help="An account that a development node unlocks.",
+    ),
     click.option("--yes", "-y", is_flag=True, help="Do not ask before sending a transaction."),
     click.option("--dry-run", is_flag=True, help="Show the transaction and what it would cost; send nothing."),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
@@ -172,6 +193,11 @@ def command(run: Command[P]) -> Callable[..., None]:
         as_json: bool,
         **kwargs: Any,
     ) -> None:
+        # Who signs: what was said for this run goes before what a profile says.
+        if is_default("keystore") and (os.environ.get("NVM_PRIVATE_KEY") or not is_default("account")):
+            keystore = None
+        if is_default("account") and (os.environ.get("NVM_PRIVATE_KEY") or not is_default("keystore")):
+            account = None
         session = Session(
             output=Output(as_json),
             network=NETWORKS[network_name],
@@ -183,17 +209,24 @@ def command(run: Command[P]) -> Callable[..., None]:
             yes=yes,
             dry_run=dry_run,
         )
-        try:
+        with reporting(session.output):
             asyncio.run(run(session, *args, **kwargs))
-        except NvmError as error:
-            fail(session.output, error)
-        except KeyboardInterrupt:
-            session.output.note("interrupted")
-            sys.exit(130)
 
     for option in reversed(_OPTIONS):
         callback = option(callback)
     return callback
+
+
+@contextmanager
+def reporting(output: Output) -> Iterator[None]:
+    """Ends the program as an error inside asks for."""
+    try:
+        yield
+    except NvmError as error:
+        fail(output, error)
+    except KeyboardInterrupt:
+        output.note("interrupted")
+        sys.exit(130)
 
 
 def exit_code(error: NvmError) -> int:

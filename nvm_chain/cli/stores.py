@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from nvm_chain.cli.profiles import default
 from nvm_chain.ipfs import BlockStore, open_stores
 from nvm_chain.ipfs.stores import Stores
 
@@ -25,6 +26,7 @@ def store_option(run: Callable[..., Any]) -> Callable[..., Any]:
         "--gateway",
         "gateways",
         multiple=True,
+        default=default("gateways", ()),
         envvar="NVM_GATEWAYS",
         metavar="URL",
         help="Also read from here. Repeat it.",
@@ -32,6 +34,7 @@ def store_option(run: Callable[..., Any]) -> Callable[..., Any]:
     store = click.option(
         "--store",
         "store_url",
+        default=default("store"),
         envvar="NVM_STORE",
         metavar="URL",
         help="Where IPFS blocks are kept: file:///folder or kubo:/ip4/127.0.0.1/tcp/5001; by default your folder.",
