@@ -12,11 +12,13 @@ L3  A charge belongs to at most one batch; a batch keeps its number and content 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
+
+T = TypeVar("T")
 
 MAX_CREDITS = 2**63 - 1
 """What one number in the ledger can hold. A larger chain balance counts as this much, which errs on the safe side."""
@@ -111,6 +113,25 @@ class Standing:
     def spendable(self) -> int:
         """Credits that a new call could reserve; never negative. Expiry and refunds are the caller's to judge."""
         return 0 if self.snapshot is None else max(0, self.snapshot.balance - self.captured - self.reserved)
+
+    def under(self, ceiling: int) -> int:
+        """Credits of these that could be settled while `consumed` may rise to `ceiling` at most."""
+        if self.snapshot is None:
+            return 0
+        return max(0, min(self.spendable, ceiling - self.snapshot.consumed - self.captured - self.reserved))
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """The highest voucher that a subscriber has handed in: `consumed` may rise to `ceiling`.
+
+    signature: as the contract takes it (EOA, ERC-1271, ERC-6492). created: when it was handed in.
+    """
+
+    account: AccountId
+    ceiling: int
+    signature: bytes
+    created: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,9 +329,21 @@ class Ledger(Protocol):
         """The account now; an account never seen has no snapshot and zeroes."""
 
     async def reserve(
-        self, account: AccountId, did: bytes, credits: int, *, key_id: str, key_budget: int | None, request_id: str
+        self,
+        account: AccountId,
+        did: bytes,
+        credits: int,
+        *,
+        key_id: str,
+        key_budget: int | None,
+        request_id: str,
+        ceiling: int | None = None,
     ) -> Hold:
-        """Holds `credits`. Raises NotEnoughCredits (also where the snapshot is missing), BudgetSpent."""
+        """Holds `credits`. ceiling: of the voucher, under plans that ask for one; consumed, captured and reserved
+        credits never exceed it together. It may be an old one: a later one is never lower.
+
+        Raises NotEnoughCredits (also where the snapshot is missing), BudgetSpent.
+        """
 
     async def capture(
         self, hold: Hold, credits: int, usage: Mapping[str, int] | None, flags: frozenset[str] = frozenset()
@@ -325,6 +358,17 @@ class Ledger(Protocol):
 
     async def key_spent(self, key_id: str) -> int:
         """Credits charged through an API key so far."""
+
+    # ---- vouchers
+
+    async def voucher(self, account: AccountId) -> Promise | None:
+        """The account's highest voucher."""
+
+    async def vouchers(self, accounts: Sequence[AccountId]) -> Mapping[AccountId, Promise]:
+        """Those that there are."""
+
+    async def keep_voucher(self, promise: Promise) -> bool:
+        """Keeps it where it is higher than the one that is known; answers whether it was. The caller has checked it."""
 
     # ---- the chain's word
 
@@ -374,8 +418,12 @@ class Ledger(Protocol):
     async def last_number(self, did: bytes, plan: bytes, node: bytes) -> int:
         """The highest number that a batch of (did, plan, node) has, parked ones not counted; 0 = there is none."""
 
-    async def attempt(self, batch_id: int, attempt: Attempt) -> Batch:
-        """Writes down a transaction before it is sent: prepared or sent → sent. Raises BatchConflict."""
+    async def attempt(self, batch_id: int, attempt: Attempt, *, seen: Batch | None = None) -> Batch:
+        """Writes down a transaction before it is sent: prepared or sent → sent.
+
+        seen: the batch that was signed. Raises BatchConflict, also where the batch isn't any more what was `seen`:
+        its content or attempts have changed, so another process believes that it leads.
+        """
 
     async def confirm(self, batch_id: int) -> Batch:
         """mined → confirmed. Raises BatchConflict."""
@@ -383,14 +431,17 @@ class Ledger(Protocol):
     async def set_root(self, batch_id: int, root: bytes) -> Batch:
         """The Merkle root of the batch's receipts. Raises BatchConflict unless the batch is prepared."""
 
-    async def shrink(self, batch_id: int, keep: Sequence[bytes]) -> Batch:
+    async def shrink(self, batch_id: int, keep: Sequence[bytes], *, seen: Batch | None = None) -> Batch:
         """Keeps these subscribers' entries; the others' charges wait for a later batch.
 
-        Only where no transaction of the batch can be applied any more: its attempts are forgotten, and it is prepared
-        again under the same number. Raises BatchConflict unless the batch is prepared or sent.
+        Only where no transaction of the batch can be applied any more: its attempts are forgotten, its root too, and it
+        is prepared again under the same number. seen: the batch of which that is known. Raises BatchConflict unless
+        the batch is prepared or sent, and what was `seen`.
         """
 
-    async def park(self, batch_id: int, subscribers: Sequence[bytes], reason: str, *, now: int) -> Batch | None:
+    async def park(
+        self, batch_id: int, subscribers: Sequence[bytes], reason: str, *, now: int, seen: Batch | None = None
+    ) -> Batch | None:
         """Sets entries aside with a reason, under the same condition as `shrink`; answers what is left of the batch."""
 
     async def unpark(self, batch_id: int) -> None:
@@ -402,12 +453,31 @@ class Ledger(Protocol):
     # ---- people who ask
 
     async def charges(
-        self, *, subscriber: bytes | None = None, batch: int | None = None, after: str = "", limit: int = 100
+        self,
+        *,
+        subscriber: bytes | None = None,
+        did: bytes | None = None,
+        plan: bytes | None = None,
+        batch: int | None = None,
+        settled: bool | None = None,
+        after: str = "",
+        before: str = "",
+        newest_first: bool = False,
+        limit: int = 100,
     ) -> list[ChargeRecord]:
-        """Charges in the order of their ids, which is that of the reservations, starting after the id `after`."""
+        """Charges in the order of their ids, which is that of the reservations.
+
+        after, before: ids between which to look, themselves left out. settled: whether the chain has applied them.
+        """
 
     async def charge(self, charge_id: str) -> ChargeRecord | None:
         """One charge; None = there is none with this id."""
+
+    async def each_charge(self, batch: int, work: Callable[[ChargeRecord], T]) -> list[T]:
+        """What `work` makes of every charge of a batch, in the order of their ids. It runs in a thread."""
+
+    async def heads(self, batch_ids: Sequence[int]) -> Mapping[int, Batch]:
+        """Batches without their entries and attempts; unknown ids are left out."""
 
     async def consumed(self) -> Mapping[AccountId, int]:
         """Per account, credits that confirmed and mined batches have taken: what this node's settlements explain."""

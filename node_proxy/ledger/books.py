@@ -8,8 +8,9 @@ SQLite has one writer, PostgreSQL takes an advisory lock. Captures may run besid
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
 
 from node_proxy.ledger.base import (
     MAX_CREDITS,
@@ -25,9 +26,11 @@ from node_proxy.ledger.base import (
     Checkpoint,
     Entry,
     Imbalance,
+    Promise,
     Snapshot,
 )
 
+T = TypeVar("T")
 Row = tuple[Any, ...]
 
 
@@ -198,6 +201,35 @@ def _move(db: Db, batch_id: int, *, mined: int = 0, parked: int = 0) -> None:
     )
 
 
+# ------------------------------------------------------------------------------------------------------------ vouchers
+
+_VOUCHER = "SELECT plan, subscriber, ceiling, signature, created FROM vouchers WHERE plan = ? AND subscriber = ?"
+
+
+def voucher(db: Db, who: AccountId) -> Promise | None:
+    """See Ledger.voucher."""
+    row = db.execute(_VOUCHER, who).fetchone()
+    return None if row is None else Promise(AccountId(bytes(row[0]), bytes(row[1])), row[2], bytes(row[3]), row[4])
+
+
+def vouchers(db: Db, accounts: Iterable[AccountId]) -> dict[AccountId, Promise]:
+    """See Ledger.vouchers."""
+    return {who: found for who in accounts if (found := voucher(db, who)) is not None}
+
+
+def keep_voucher(db: Db, promise: Promise) -> bool:
+    """See Ledger.keep_voucher."""
+    values = (*promise.account, promise.ceiling, promise.signature, promise.created)
+    done = db.execute(
+        "INSERT INTO vouchers (plan, subscriber, ceiling, signature, created) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (plan, subscriber) DO UPDATE SET"
+        " ceiling = excluded.ceiling, signature = excluded.signature, created = excluded.created"
+        " WHERE vouchers.ceiling < excluded.ceiling",
+        values,
+    )
+    return done.rowcount == 1
+
+
 # ------------------------------------------------------------------------------------------------------------- batches
 
 
@@ -285,6 +317,12 @@ def batch(db: Db, batch_id: int) -> Batch:
     return _batch(db, row)
 
 
+def heads(db: Db, batch_ids: Iterable[int]) -> dict[int, Batch]:
+    """See Ledger.heads."""
+    rows = [db.execute(f"{_BATCH} WHERE id = ?", (one,)).fetchone() for one in batch_ids]
+    return {row[0]: _head(row) for row in rows if row is not None}
+
+
 def _batch(db: Db, row: Row) -> Batch:
     entries = db.execute(
         "SELECT subscriber, calls, credits, missing FROM entries WHERE batch = ? ORDER BY subscriber", (row[0],)
@@ -294,6 +332,17 @@ def _batch(db: Db, row: Row) -> Batch:
         " ORDER BY created, max_fee",
         (row[0],),
     ).fetchall()
+    return replace(
+        _head(row),
+        entries=tuple(Entry(bytes(who), calls, credits, missing) for who, calls, credits, missing in entries),
+        attempts=tuple(
+            Attempt(bytes(tx_hash), nonce, gas, fee, tip, bytes(raw), created)
+            for tx_hash, nonce, gas, fee, tip, raw, created in attempts
+        ),
+    )
+
+
+def _head(row: Row) -> Batch:
     return Batch(
         id=row[0],
         did=bytes(row[1]),
@@ -303,11 +352,7 @@ def _batch(db: Db, row: Row) -> Batch:
         state=BatchState(row[5]),
         root=bytes(row[6]),
         created=row[7],
-        entries=tuple(Entry(bytes(who), calls, credits, missing) for who, calls, credits, missing in entries),
-        attempts=tuple(
-            Attempt(bytes(tx_hash), nonce, gas, fee, tip, bytes(raw), created)
-            for tx_hash, nonce, gas, fee, tip, raw, created in attempts
-        ),
+        entries=(),
         block=row[8],
         block_hash=None if row[9] is None else bytes(row[9]),
         tx_hash=None if row[10] is None else bytes(row[10]),
@@ -323,8 +368,23 @@ def _step(db: Db, batch_id: int, change: str, values: Sequence[Any], *states: st
         raise BatchConflict(f"batch {batch_id} is {batch(db, batch_id).state}, not {' or '.join(states)}")
 
 
-def attempt(db: Db, batch_id: int, tried: Attempt) -> Batch:
+def _check_unchanged(db: Db, seen: Batch | None) -> None:
+    """Raises BatchConflict unless the batch is still what its mover has looked at."""
+    if seen is None:
+        return
+    now = next(iter(db.execute(f"{_BATCH} WHERE id = ?", (seen.id,)).fetchall()), None)
+    if now is None or _content(_batch(db, now)) != _content(seen):
+        raise BatchConflict(f"batch {seen.id} was changed by another process meanwhile")
+
+
+def _content(batch: Batch) -> tuple[Any, ...]:
+    entries = {(entry.subscriber, entry.calls, entry.credits) for entry in batch.entries}
+    return batch.number, batch.root, entries, {tried.tx_hash for tried in batch.attempts}
+
+
+def attempt(db: Db, batch_id: int, tried: Attempt, seen: Batch | None) -> Batch:
     """See Ledger.attempt."""
+    _check_unchanged(db, seen)
     _step(db, batch_id, "state = 'sent'", (), "prepared", "sent")
     db.execute(
         "INSERT INTO attempts (batch, tx_hash, nonce, gas, max_fee, priority_fee, raw, created)"
@@ -346,10 +406,11 @@ def set_root(db: Db, batch_id: int, root: bytes) -> Batch:
     return batch(db, batch_id)
 
 
-def shrink(db: Db, batch_id: int, keep: Sequence[bytes]) -> Batch:
+def shrink(db: Db, batch_id: int, keep: Sequence[bytes], seen: Batch | None) -> Batch:
     """See Ledger.shrink."""
     if not keep:
         raise BatchConflict(f"batch {batch_id} would be empty")
+    _check_unchanged(db, seen)
     _reopen(db, batch_id)
     marks = ", ".join("?" for _ in keep)
     gone = (batch_id, *keep)
@@ -358,8 +419,11 @@ def shrink(db: Db, batch_id: int, keep: Sequence[bytes]) -> Batch:
     return batch(db, batch_id)
 
 
-def park(db: Db, batch_id: int, subscribers: Sequence[bytes], reason: str, now: int) -> Batch | None:
+def park(
+    db: Db, batch_id: int, subscribers: Sequence[bytes], reason: str, now: int, seen: Batch | None
+) -> Batch | None:
     """See Ledger.park."""
+    _check_unchanged(db, seen)
     _reopen(db, batch_id)
     whole = batch(db, batch_id)
     aside = set(subscribers) & {entry.subscriber for entry in whole.entries}
@@ -397,35 +461,64 @@ def _reopen(db: Db, batch_id: int) -> None:
 
 # -------------------------------------------------------------------------------------------------------- for people
 
-_CHARGE = "SELECT id, plan, subscriber, did, credits, usage, flags, key_id, request_id, created, batch FROM charges"
+_CHARGE = (
+    "SELECT c.id, c.plan, c.subscriber, c.did, c.credits, c.usage, c.flags, c.key_id, c.request_id, c.created, c.batch"
+)
+_APPLIED = "EXISTS (SELECT 1 FROM batches b WHERE b.id = c.batch AND b.state IN ('mined', 'confirmed'))"
 
 
-def charges(db: Db, subscriber: bytes | None, batch_id: int | None, after: str, limit: int) -> list[ChargeRecord]:
+def charges(
+    db: Db,
+    subscriber: bytes | None,
+    did: bytes | None,
+    plan: bytes | None,
+    batch_id: int | None,
+    settled: bool | None,
+    after: str,
+    before: str,
+    newest_first: bool,
+    limit: int,
+) -> list[ChargeRecord]:
     """See Ledger.charges."""
-    where, values = ["id > ?"], [after]
-    more: list[Any] = []
-    if batch_id is not None:
-        where.append("batch = ?")
-        more.append(batch_id)
-    if subscriber is not None:
-        where.append("subscriber = ?")
-        more.append(subscriber)
-    condition = " AND ".join(where)
-    if batch_id is None:
-        # Two index scans: what waits and what is past have an index each.
-        query = (
-            f"SELECT * FROM ({_CHARGE} WHERE batch IS NULL AND {condition}) AS waiting UNION ALL"
-            f" SELECT * FROM ({_CHARGE} WHERE batch IS NOT NULL AND {condition}) AS past ORDER BY id LIMIT ?"
-        )
-        rows = db.execute(query, [*values, *more, *values, *more, limit]).fetchall()
-    else:
-        rows = db.execute(f"{_CHARGE} WHERE {condition} ORDER BY id LIMIT ?", [*values, *more, limit]).fetchall()
+    where: list[str] = []
+    values: list[Any] = []
+    for condition, value in (
+        ("c.subscriber = ?", subscriber), ("c.did = ?", did), ("c.plan = ?", plan), ("c.batch = ?", batch_id),
+        ("c.id > ?", after or None), ("c.id < ?", before or None),
+    ):  # fmt: skip
+        if value is not None:
+            where.append(condition)
+            values.append(value)
+    past = ["c.batch IS NOT NULL", *where]
+    if settled is not None:
+        past.append(_APPLIED if settled else f"NOT {_APPLIED}")
+    # Two index scans: what waits and what is past have an index each. What waits is indexed by claim.
+    sources = [f"charges c WHERE {' AND '.join(past)}"]
+    if batch_id is None and not settled:
+        some = "claims l CROSS JOIN charges c WHERE c.did = l.did AND c.plan = l.plan AND " if subscriber else ""
+        sources.append((some or "charges c WHERE ") + " AND ".join(["c.batch IS NULL", *where]))
+    end = f"ORDER BY id {'DESC' if newest_first else 'ASC'} LIMIT ?"
+    parts = [f"SELECT * FROM ({_CHARGE} FROM {source} {end}) AS part{n}" for n, source in enumerate(sources)]
+    rows = db.execute(f"{' UNION ALL '.join(parts)} {end}", [*[*values, limit] * len(parts), limit]).fetchall()
     return [_charge(row) for row in rows]
+
+
+def each_charge(db: Db, batch_id: int, work: Callable[[ChargeRecord], T]) -> list[T]:
+    """See Ledger.each_charge."""
+    made: list[T] = []
+    after = ""
+    while page := charges(db, None, None, None, batch_id, None, after, "", False, _AT_ONCE):
+        made += [work(one) for one in page]
+        after = page[-1].id
+    return made
+
+
+_AT_ONCE = 10_000
 
 
 def charge(db: Db, charge_id: str) -> ChargeRecord | None:
     """See Ledger.charge."""
-    row = db.execute(f"{_CHARGE} WHERE id = ?", (charge_id,)).fetchone()
+    row = db.execute(f"{_CHARGE} FROM charges c WHERE c.id = ?", (charge_id,)).fetchone()
     return None if row is None else _charge(row)
 
 

@@ -44,6 +44,7 @@ from node_proxy.ledger.base import (
     LedgerFailed,
     LedgerInUse,
     NotEnoughCredits,
+    Promise,
     ReservationGone,
     Snapshot,
     Standing,
@@ -83,6 +84,7 @@ class _Call:
     kind: str  # look, reserve, capture, release
     hold: Hold
     budget: int | None = None
+    ceiling: int | None = None
     credits: int = 0
     record: tuple[Any, ...] = ()
     future: asyncio.Future[Any] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
@@ -126,14 +128,22 @@ class PostgresLedger:
         return found
 
     async def reserve(
-        self, account: AccountId, did: bytes, credits: int, *, key_id: str, key_budget: int | None, request_id: str
+        self,
+        account: AccountId,
+        did: bytes,
+        credits: int,
+        *,
+        key_id: str,
+        key_budget: int | None,
+        request_id: str,
+        ceiling: int | None = None,
     ) -> Hold:
         if not self._serving:
             raise LedgerInUse("the ledger was opened to look and settle, not to serve calls")
         if credits < 0:
             raise ValueError(f"{credits} credits can't be reserved")
         hold = Hold(new_id(), account, did, credits, key_id, request_id, time())
-        await self._submit(_Call("reserve", hold, key_budget))
+        await self._submit(_Call("reserve", hold, key_budget, ceiling))
         return hold
 
     async def capture(
@@ -162,6 +172,17 @@ class PostgresLedger:
             return 0 if row is None else row[0]
 
         return await self._look(look)
+
+    # ------------------------------------------------------------------------------------------------------- vouchers
+
+    async def voucher(self, account: AccountId) -> Promise | None:
+        return await self._look(lambda db: books.voucher(db, account))
+
+    async def vouchers(self, accounts: Sequence[AccountId]) -> Mapping[AccountId, Promise]:
+        return await self._look(lambda db: books.vouchers(db, accounts))
+
+    async def keep_voucher(self, promise: Promise) -> bool:
+        return await self._write(lambda db: books.keep_voucher(db, promise))
 
     # ------------------------------------------------------------------------------------------------ the chain's word
 
@@ -207,8 +228,8 @@ class PostgresLedger:
     async def last_number(self, did: bytes, plan: bytes, node: bytes) -> int:
         return await self._look(lambda db: books.last_number(db, did, plan, node))
 
-    async def attempt(self, batch_id: int, attempt: Attempt) -> Batch:
-        return await self._write(lambda db: books.attempt(db, batch_id, attempt))
+    async def attempt(self, batch_id: int, attempt: Attempt, *, seen: Batch | None = None) -> Batch:
+        return await self._write(lambda db: books.attempt(db, batch_id, attempt, seen))
 
     async def confirm(self, batch_id: int) -> Batch:
         return await self._write(lambda db: books.confirm(db, batch_id))
@@ -216,11 +237,13 @@ class PostgresLedger:
     async def set_root(self, batch_id: int, root: bytes) -> Batch:
         return await self._write(lambda db: books.set_root(db, batch_id, root))
 
-    async def shrink(self, batch_id: int, keep: Sequence[bytes]) -> Batch:
-        return await self._write(lambda db: books.shrink(db, batch_id, keep))
+    async def shrink(self, batch_id: int, keep: Sequence[bytes], *, seen: Batch | None = None) -> Batch:
+        return await self._write(lambda db: books.shrink(db, batch_id, keep, seen))
 
-    async def park(self, batch_id: int, subscribers: Sequence[bytes], reason: str, *, now: int) -> Batch | None:
-        return await self._write(lambda db: books.park(db, batch_id, subscribers, reason, now))
+    async def park(
+        self, batch_id: int, subscribers: Sequence[bytes], reason: str, *, now: int, seen: Batch | None = None
+    ) -> Batch | None:
+        return await self._write(lambda db: books.park(db, batch_id, subscribers, reason, now, seen))
 
     async def unpark(self, batch_id: int) -> None:
         await self._write(lambda db: books.unpark(db, batch_id))
@@ -240,12 +263,29 @@ class PostgresLedger:
     # ---------------------------------------------------------------------------------------------------- for people
 
     async def charges(
-        self, *, subscriber: bytes | None = None, batch: int | None = None, after: str = "", limit: int = 100
+        self,
+        *,
+        subscriber: bytes | None = None,
+        did: bytes | None = None,
+        plan: bytes | None = None,
+        batch: int | None = None,
+        settled: bool | None = None,
+        after: str = "",
+        before: str = "",
+        newest_first: bool = False,
+        limit: int = 100,
     ) -> list[ChargeRecord]:
-        return await self._look(lambda db: books.charges(db, subscriber, batch, after, limit))
+        wanted = (subscriber, did, plan, batch, settled, after, before, newest_first, limit)
+        return await self._look(lambda db: books.charges(db, *wanted))
 
     async def charge(self, charge_id: str) -> ChargeRecord | None:
         return await self._look(lambda db: books.charge(db, charge_id))
+
+    async def each_charge(self, batch: int, work: Callable[[ChargeRecord], T]) -> list[T]:
+        return await self._look(lambda db: books.each_charge(db, batch, work))
+
+    async def heads(self, batch_ids: Sequence[int]) -> Mapping[int, Batch]:
+        return await self._look(lambda db: books.heads(db, batch_ids))
 
     async def consumed(self) -> Mapping[AccountId, int]:
         return await self._look(books.consumed)
@@ -539,8 +579,10 @@ class _Group:
         if call.kind == "look":
             return state.standing(hold.account)
         if call.kind == "reserve":
-            if state.snapshot is None or state.standing(hold.account).spendable < hold.credits:
-                return NotEnoughCredits(state.standing(hold.account), hold.credits)
+            standing = state.standing(hold.account)
+            left = standing.spendable if call.ceiling is None else standing.under(call.ceiling)
+            if state.snapshot is None or left < hold.credits:
+                return NotEnoughCredits(standing, hold.credits)
             spent, reserved = self._keys[hold.key_id]
             if call.budget is not None and spent + reserved + hold.credits > call.budget:
                 left = max(0, call.budget - spent - reserved)

@@ -43,6 +43,7 @@ from node_proxy.ledger.base import (
     LedgerFailed,
     LedgerInUse,
     NotEnoughCredits,
+    Promise,
     ReservationGone,
     Snapshot,
     Standing,
@@ -71,6 +72,10 @@ class _Account:
     @property
     def spendable(self) -> int:
         return 0 if self.snapshot is None else max(0, self.snapshot.balance - self.captured - self.reserved)
+
+    @property
+    def standing(self) -> Standing:
+        return Standing(self.id, self.snapshot, self.captured, self.reserved)
 
 
 @dataclass(slots=True)
@@ -168,11 +173,18 @@ class SqliteLedger:
     # ---------------------------------------------------------------------------------------------------------- calls
 
     async def standing(self, account: AccountId) -> Standing:
-        state = self._account(account)
-        return Standing(account, state.snapshot, state.captured, state.reserved)
+        return self._account(account).standing
 
     async def reserve(
-        self, account: AccountId, did: bytes, credits: int, *, key_id: str, key_budget: int | None, request_id: str
+        self,
+        account: AccountId,
+        did: bytes,
+        credits: int,
+        *,
+        key_id: str,
+        key_budget: int | None,
+        request_id: str,
+        ceiling: int | None = None,
     ) -> Hold:
         if not self._serving:
             raise LedgerInUse(f"{self._path} was opened to look and settle, not to serve calls")
@@ -181,7 +193,9 @@ class SqliteLedger:
         # From here on nothing awaits: no other call can come in between.
         state, key = self._account(account), self._key(key_id)
         if state.snapshot is None or state.spendable < credits:
-            raise NotEnoughCredits(Standing(account, state.snapshot, state.captured, state.reserved), credits)
+            raise NotEnoughCredits(state.standing, credits)
+        if ceiling is not None and state.standing.under(ceiling) < credits:
+            raise NotEnoughCredits(state.standing, credits)
         if key_budget is not None and key.spent + key.reserved + credits > key_budget:
             raise BudgetSpent(key_id, key_budget, max(0, key_budget - key.spent - key.reserved), credits)
         state.reserved += credits
@@ -237,6 +251,17 @@ class SqliteLedger:
             row = self._read(lambda db: db.execute(query, (key_id,)).fetchone())
             key = self._keys[key_id] = _Key(0 if row is None else row[0])
         return key
+
+    # ------------------------------------------------------------------------------------------------------- vouchers
+
+    async def voucher(self, account: AccountId) -> Promise | None:
+        return self._read(lambda db: books.voucher(db, account))
+
+    async def vouchers(self, accounts: Sequence[AccountId]) -> Mapping[AccountId, Promise]:
+        return self._read(lambda db: books.vouchers(db, accounts))
+
+    async def keep_voucher(self, promise: Promise) -> bool:
+        return await self._write(lambda db: books.keep_voucher(db, promise))
 
     # ------------------------------------------------------------------------------------------------ the chain's word
 
@@ -304,8 +329,8 @@ class SqliteLedger:
     async def last_number(self, did: bytes, plan: bytes, node: bytes) -> int:
         return self._read(lambda db: books.last_number(db, did, plan, node))
 
-    async def attempt(self, batch_id: int, attempt: Attempt) -> Batch:
-        return await self._write(lambda db: books.attempt(db, batch_id, attempt))
+    async def attempt(self, batch_id: int, attempt: Attempt, *, seen: Batch | None = None) -> Batch:
+        return await self._write(lambda db: books.attempt(db, batch_id, attempt, seen))
 
     async def confirm(self, batch_id: int) -> Batch:
         return await self._write(lambda db: books.confirm(db, batch_id))
@@ -313,11 +338,13 @@ class SqliteLedger:
     async def set_root(self, batch_id: int, root: bytes) -> Batch:
         return await self._write(lambda db: books.set_root(db, batch_id, root))
 
-    async def shrink(self, batch_id: int, keep: Sequence[bytes]) -> Batch:
-        return await self._write(lambda db: books.shrink(db, batch_id, keep), heavy=True)
+    async def shrink(self, batch_id: int, keep: Sequence[bytes], *, seen: Batch | None = None) -> Batch:
+        return await self._write(lambda db: books.shrink(db, batch_id, keep, seen), heavy=True)
 
-    async def park(self, batch_id: int, subscribers: Sequence[bytes], reason: str, *, now: int) -> Batch | None:
-        return await self._write(lambda db: books.park(db, batch_id, subscribers, reason, now), heavy=True)
+    async def park(
+        self, batch_id: int, subscribers: Sequence[bytes], reason: str, *, now: int, seen: Batch | None = None
+    ) -> Batch | None:
+        return await self._write(lambda db: books.park(db, batch_id, subscribers, reason, now, seen), heavy=True)
 
     async def unpark(self, batch_id: int) -> None:
         await self._write(lambda db: books.unpark(db, batch_id), heavy=True)
@@ -331,12 +358,29 @@ class SqliteLedger:
     # ---------------------------------------------------------------------------------------------------- for people
 
     async def charges(
-        self, *, subscriber: bytes | None = None, batch: int | None = None, after: str = "", limit: int = 100
+        self,
+        *,
+        subscriber: bytes | None = None,
+        did: bytes | None = None,
+        plan: bytes | None = None,
+        batch: int | None = None,
+        settled: bool | None = None,
+        after: str = "",
+        before: str = "",
+        newest_first: bool = False,
+        limit: int = 100,
     ) -> list[ChargeRecord]:
-        return await self._look(lambda db: books.charges(db, subscriber, batch, after, limit))
+        wanted = (subscriber, did, plan, batch, settled, after, before, newest_first, limit)
+        return await self._look(lambda db: books.charges(db, *wanted))
 
     async def charge(self, charge_id: str) -> ChargeRecord | None:
         return self._read(lambda db: books.charge(db, charge_id))
+
+    async def each_charge(self, batch: int, work: Callable[[ChargeRecord], T]) -> list[T]:
+        return await self._look(lambda db: books.each_charge(db, batch, work))
+
+    async def heads(self, batch_ids: Sequence[int]) -> Mapping[int, Batch]:
+        return await self._look(lambda db: books.heads(db, batch_ids))
 
     async def consumed(self) -> Mapping[AccountId, int]:
         return await self._look(books.consumed)
