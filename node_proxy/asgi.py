@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
 
+from node_proxy.deadline import within
 from node_proxy.errors import (
     BodyTooLarge,
     InvalidValue,
@@ -23,14 +26,23 @@ from node_proxy.errors import (
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+Receive = Callable[[], Coroutine[Any, Any, Message]]
+Send = Callable[[Message], Coroutine[Any, Any, None]]
 Headers = list[tuple[bytes, bytes]]
 
 JSON = b"application/json"
 
 STALL_SECONDS = 60.0
 """How long a client may take nothing of a stream before it counts as gone: it would keep a place and credits taken."""
+
+
+_PROCESS = secrets.token_hex(6)
+_COUNT = itertools.count(secrets.randbits(32))
+
+
+def new_request_id() -> str:
+    """`req_` and 24 hex digits: this process, then a count. Unique, not secret."""
+    return f"req_{_PROCESS}{next(_COUNT) & 0xFFFFFFFFFFFF:012x}"
 
 
 class ClientGone(Exception):
@@ -45,7 +57,20 @@ class Exchange:
     """
 
     __slots__ = (
-        *("_left", "_receive", "_send", "_watching", "facts", "headers", "id", "method", "params", "path", "scope"),
+        *(
+            "_left",
+            "_now",
+            "_receive",
+            "_send",
+            "_watching",
+            "facts",
+            "headers",
+            "id",
+            "method",
+            "params",
+            "path",
+            "scope",
+        ),
         *("status", "written_at"),
     )
 
@@ -53,7 +78,7 @@ class Exchange:
         self.scope = scope
         self._receive = receive
         self._send = send
-        self.id = f"req_{secrets.token_hex(12)}"
+        self.id = new_request_id()
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))  # of repeated headers the first counts
@@ -61,6 +86,7 @@ class Exchange:
         self.status = 0
         self.facts: dict[str, Any] = {}
         self.written_at = 0.0
+        self._now = time.monotonic
         self._left: asyncio.Future[None] | None = None
         self._watching: asyncio.Task[None] | None = None
 
@@ -111,8 +137,7 @@ class Exchange:
 
     async def _next(self, seconds: float) -> Message:
         try:
-            async with asyncio.timeout(max(0.0, seconds)):
-                message = await self._receive()
+            message = await within(seconds, self._receive())
         except TimeoutError:
             raise RequestTimeout("The request's body didn't arrive in time.") from None
         if message["type"] != "http.request":
@@ -121,8 +146,8 @@ class Exchange:
 
     async def json(self, limit: int, seconds: float) -> dict[str, Any]:
         """The body as a JSON object. Raises UnsupportedMediaType, Unprocessable, InvalidValue, and as `body`."""
-        kind = self.headers.get(b"content-type", JSON).split(b";")[0].strip().lower()
-        if kind != JSON:
+        kind = self.headers.get(b"content-type", JSON)
+        if kind != JSON and (kind := kind.split(b";")[0].strip().lower()) != JSON:
             shown = kind[:60].decode("latin-1")
             raise UnsupportedMediaType(
                 f"The body's type is {shown!r}: send JSON with `content-type: application/json`."
@@ -172,14 +197,16 @@ class Exchange:
             *headers,
         ]
         await self._send({"type": "http.response.start", "status": 200, "headers": start})
-        self.written_at = asyncio.get_running_loop().time()
-        self._left = asyncio.get_running_loop().create_future()
-        self._watching = asyncio.create_task(self._watch())
+        loop = asyncio.get_running_loop()
+        self._now = loop.time
+        self.written_at = loop.time()
+        self._left = loop.create_future()
+        self._watching = loop.create_task(self._watch())
 
     async def write(self, data: bytes) -> None:
         """Sends a piece now. Does nothing once the client has hung up, or has stopped to read for too long."""
         if not self.gone:
-            self.written_at = asyncio.get_running_loop().time()
+            self.written_at = self._now()
             await self._send_in_time({"type": "http.response.body", "body": data, "more_body": True})
 
     async def finish(self) -> None:
@@ -189,8 +216,7 @@ class Exchange:
 
     async def _send_in_time(self, message: Message) -> None:
         try:
-            async with asyncio.timeout(STALL_SECONDS):
-                await self._send(message)
+            await within(STALL_SECONDS, self._send(message))
         except TimeoutError:
             self._leave()
 
