@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import sys
 from collections.abc import Coroutine
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TextIO, TypeVar
 
 import click
 import uvloop
+from click.shell_completion import get_completion_class
 
 from node_proxy import identity as identities
 from node_proxy import logs
@@ -36,6 +39,57 @@ T = TypeVar("T")
 def main(context: click.Context, config: Path | None) -> None:
     """The access node: serves assistants to whoever holds a plan that opens them, and settles on the chain."""
     context.obj = config
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default="nvm-node")
+@click.option("--rpc-url", prompt="JSON-RPC endpoint of the chain", metavar="URL", help="JSON-RPC endpoint.")
+@click.option("--chain-id", type=click.IntRange(1), help="Refuse any other chain.")
+@click.option("--public-url", metavar="URL", help="Base URL for clients, without /v1; wallets sign its host.")
+@click.option("--bind", metavar="HOST:PORT", help="Address to listen on.")
+@click.option("--allow-host", "allowed_hosts", multiple=True, help="A provider's host. Repeat it.")
+@click.option(
+    "--password-file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="File with the keystore's password; without it one is made up and kept in FOLDER.",
+)
+def init(
+    folder: Path,
+    rpc_url: str,
+    chain_id: int | None,
+    public_url: str | None,
+    bind: str | None,
+    allowed_hosts: tuple[str, ...],
+    password_file: Path | None,
+) -> None:
+    """Makes FOLDER (by default nvm-node) with the node's keys and a commented node.toml."""
+    from node_proxy.cli.setup import Wishes, make
+
+    if password_file is None:
+        password = Secret(secrets.token_urlsafe(32))
+    else:
+        password = Secret(password_file.read_text("utf-8").strip())
+    try:
+        address, config = make(
+            folder, Wishes(rpc_url, chain_id, public_url, bind, allowed_hosts, password_file), password
+        )
+    except InvalidInput as error:
+        _fail(str(error), 2)
+    click.echo(f"node address   {address}")
+    click.echo(f"configuration  {config}")
+    click.echo("Next: send the address some native currency for gas, look the configuration over, then")
+    for step in ("check", "register", "serve"):
+        click.echo(f"  nvm-node --config {config} {step}")
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Prints what makes SHELL complete commands: add eval "$(nvm-node completion bash)" to its start-up file."""
+    found = get_completion_class(shell)
+    if found is None:
+        raise click.UsageError(f"{shell} isn't known")
+    click.echo(found(main, {}, "nvm-node", "_NVM_NODE_COMPLETE").source())
 
 
 @main.command()
@@ -104,6 +158,21 @@ def reconcile(config: Path | None, as_json: bool) -> None:
         click.echo("the ledger and the chain agree" if not found["differences"] else "look at what differs above")
     if found["differences"]:
         sys.exit(1)
+
+
+@main.command()
+@click.option("--format", "form", default="csv", show_default=True, type=click.Choice(["csv", "jsonl"]))
+@click.option("--since", type=click.DateTime(), help="From this time on (UTC).")
+@click.option("--until", type=click.DateTime(), help="Until before this time (UTC).")
+@click.option("--out", type=click.File("w", encoding="utf-8", atomic=True), default="-", help="Where to write.")
+@click.pass_obj
+def export(config: Path | None, form: str, since: datetime | None, until: datetime | None, out: TextIO) -> None:
+    """Writes every charge, with the batch that settled it, as CSV or JSON lines."""
+    from node_proxy.cli.export import export as write
+
+    bounds = [None if time is None else int(time.replace(tzinfo=UTC).timestamp()) for time in (since, until)]
+    written = _run(write(_settings(config), out, form, *bounds))
+    click.echo(f"{written} charges", err=True)
 
 
 @main.command("settings")

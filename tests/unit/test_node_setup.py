@@ -1,0 +1,121 @@
+"""`nvm-node init` and `export`: a folder to start from, and the books as a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+
+from node_proxy import identity as identities
+from node_proxy.cli.commands import main
+from node_proxy.config import load
+from node_proxy.ledger import open_ledger
+from tests.unit.test_ledger import ALICE, BOB, DID, NODE, PLAN, applied, attempt, charge, checkpoint, reserve, snapshot
+
+RPC = "http://127.0.0.1:8545"
+
+
+def node(*arguments: str, **env: str) -> Result:
+    return CliRunner(mix_stderr=False).invoke(main, list(arguments), env=env)
+
+
+# ---------------------------------------------------------------------------------------------------------------- init
+
+
+def test_init_makes_a_folder_that_the_node_can_use(tmp_path: Path) -> None:
+    folder = tmp_path / "node"
+    made = node(
+        "init", str(folder), "--rpc-url", RPC, "--public-url", "https://node.example", "--allow-host", "a.example"
+    )
+    assert made.exit_code == 0, made.stderr
+    settings = load({}, folder / "node.toml")
+    assert (settings.rpc_url, settings.public_url) == (RPC, "https://node.example")
+    assert settings.allowed_hosts == ("a.example",)
+    assert settings.ledger_file == folder / "ledger.db"
+    assert identities.load(settings).address in made.stdout
+    assert stat.S_IMODE((folder / "keystore-password").stat().st_mode) == 0o600
+    assert f"nvm-node --config {folder / 'node.toml'} check" in made.stdout
+
+
+def test_init_writes_every_setting_with_its_meaning(tmp_path: Path) -> None:
+    assert node("init", str(tmp_path / "node"), "--rpc-url", RPC).exit_code == 0
+    text = (tmp_path / "node" / "node.toml").read_text()
+    assert "# poll_interval = 2.0" in text
+    assert "# settle_max_entries = 200" in text
+    uncommented = "\n".join(
+        line.removeprefix("# ") for line in text.splitlines() if " = " in line and not line.endswith("=")
+    )
+    (tmp_path / "all.toml").write_text(uncommented)
+    given, default = load({}, tmp_path / "all.toml"), load({}, tmp_path / "node" / "node.toml")
+    networks = tuple(f"{one}/{128 if ':' in one else 32}" for one in default.trusted_proxies)
+    assert given == replace(default, trusted_proxies=networks)
+
+
+def test_init_never_overwrites_and_leaves_nothing_behind_after_a_mistake(tmp_path: Path) -> None:
+    folder = tmp_path / "node"
+    wrong = node("init", str(folder), "--rpc-url", "ftp://x", "--bind", "nowhere")
+    assert wrong.exit_code == 2
+    assert "rpc_url" in wrong.stderr
+    assert "bind" in wrong.stderr
+    assert list(folder.iterdir()) == []
+
+    assert node("init", str(folder), "--rpc-url", RPC).exit_code == 0
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    again = node("init", str(folder), "--rpc-url", RPC)
+    assert (again.exit_code, "exists already" in again.stderr) == (2, True)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_init_uses_a_password_of_the_operators_own(tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("correct horse\n")
+    made = node("init", str(tmp_path / "node"), "--rpc-url", RPC, "--password-file", str(password))
+    assert made.exit_code == 0, made.stderr
+    assert not (tmp_path / "node" / "keystore-password").exists()
+    assert identities.load(load({}, tmp_path / "node" / "node.toml")).address in made.stdout
+
+
+# -------------------------------------------------------------------------------------------------------------- export
+
+
+async def test_export_lists_every_charge_with_its_batch(tmp_path: Path) -> None:
+    path = str(tmp_path / "ledger.db")
+    async with open_ledger(path, serving=True) as ledger:
+        await ledger.advance(checkpoint(1), [snapshot(ALICE, 100), snapshot(BOB, 100)])
+        settled = await charge(ledger, ALICE, 3)
+        batch = await ledger.prepare(DID, PLAN, NODE, 1, max_entries=9, now=1)
+        assert batch is not None
+        await ledger.attempt(batch.id, attempt())
+        await ledger.advance(checkpoint(2), [], [applied(1, 2)])
+        waiting = (await ledger.capture(await reserve(ledger, BOB, 5), 5, None, frozenset({"usage_missing"}))).id
+
+    from node_proxy.cli.export import export
+
+    settings = load({"NVM_NODE_RPC_URL": RPC, "NVM_NODE_LEDGER": path}, None)
+    out = io.StringIO()
+    assert await export(settings, out, "csv", None, None) == 2
+    first, second = csv.DictReader(io.StringIO(out.getvalue()))
+    assert (first["charge"], first["credits"], first["input_tokens"], first["output_tokens"]) == (
+        settled,
+        "3",
+        "7",
+        "0",
+    )
+    assert (first["batch"], first["state"], first["block"]) == ("1", "mined", "2")
+    assert first["transaction"] == "0x" + "07" * 32
+    assert (second["charge"], second["state"], second["transaction"]) == (waiting, "waiting", "")
+    assert (second["flags"], second["input_tokens"]) == ("usage_missing", "")
+
+    lines = io.StringIO()
+    assert await export(settings, lines, "jsonl", 0, 2**40) == 2
+    assert [json.loads(line)["subscriber"] for line in lines.getvalue().splitlines()] == [
+        "0x" + "0a" * 20,
+        "0x" + "0b" * 20,
+    ]
+    assert await export(settings, io.StringIO(), "csv", 2**40, None) == 0
+    assert await export(settings, io.StringIO(), "csv", None, 1) == 0
