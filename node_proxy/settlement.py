@@ -1,9 +1,13 @@
 """Brings charges to the chain, each exactly once, through crashes, lost and replaced transactions and reorganisations.
 
 Three facts make it so. The contract applies batch n of (asset, plan, node) once, and only after n - 1. A batch is
-written down before its transaction is signed, and the signed transaction before it is sent. And a batch never changes
-while a transaction for it could still be mined: all transactions of a batch have one nonce, so they are dead, and known
-to be, once that nonce was used `confirmations` blocks ago and the batch is not applied there.
+written down, with the root of its receipts, before its transaction is signed, and the signed transaction before it is
+sent. And a batch never changes while a transaction for it could still be mined: all transactions of a batch have one
+nonce, so they are dead, and known to be, once that nonce was used `confirmations` blocks ago and the batch is not
+applied there.
+
+One process leads. Should two believe that they do (a network split, a process that was stopped for a while), each step
+still names the batch as its mover has seen it, and the ledger refuses the step if somebody has moved it on.
 
 So every step can be taken again after a crash: sending the same bytes twice is harmless, and what was applied is
 learned from the chain's events (`watcher`), not from having sent it.
@@ -19,7 +23,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from node_proxy.ledger.base import Attempt, Backlog, Batch, BatchConflict, BatchState, Ledger
+from node_proxy.ledger.base import AccountId, Attempt, Backlog, Batch, BatchConflict, BatchState, Ledger
+from node_proxy.receipts import Receipts
 from node_proxy.watcher import ChainView
 from nvm_chain.abi import Call
 from nvm_chain.chain import Fees, InsufficientFunds, RpcError
@@ -27,6 +32,7 @@ from nvm_chain.did import Did
 from nvm_chain.entries import Entry
 from nvm_chain.errors import ContractRefused, NvmError, TransactionFailed
 from nvm_chain.plans import PlanId
+from nvm_chain.vouchers import Voucher
 from nvm_chain.wallet import Wallet
 
 MAX_GAS_SHARE = 2
@@ -90,7 +96,8 @@ class Status:
 class Settlement:
     """wallet: the node's account, registered for the assets that it serves.
 
-    on_step: told what was just made durable or sent ("prepared", "written", "sent"), for tests that pull the plug.
+    on_step: told what was just made durable or sent ("prepared", "rooted", "written", "sent"), for tests that pull the
+    plug. receipts: those of the charges that it settles.
     """
 
     def __init__(
@@ -113,6 +120,9 @@ class Settlement:
         self._clock = clock
         self._on_step = on_step
         self._problems: dict[tuple[bytes, bytes], str] = {}
+        self._found: set[tuple[bytes, bytes]] = set()
+        self._vouchers: dict[bytes, bool] = {}
+        self.receipts = Receipts(ledger, wallet, chain_id=self._chain.chain_id, registry=view.deployment.plan_registry)
 
     async def run(self, interval: float) -> None:
         """Settles what is due every `interval` seconds, until it is cancelled."""
@@ -151,9 +161,11 @@ class Settlement:
     async def _round(self, *, everything: bool) -> tuple[bool, list[int]]:
         async with self._ledger.leader() as leading:
             if not leading:
+                self._problems.clear()  # whoever leads knows better
                 return False, []
             await self._view.refresh()
             touched: list[int] = []
+            self._found.clear()
             for batch in await self._ledger.batches(BatchState.PREPARED, BatchState.SENT, BatchState.MINED):
                 if batch.state is not BatchState.MINED:
                     touched.append(batch.id)
@@ -164,6 +176,9 @@ class Settlement:
                 if everything or self._limits.due(waiting, now):
                     with self._alone((waiting.did, waiting.plan)):
                         touched += await self._start(waiting)
+            for key in self._problems.keys() - self._found:
+                log.info("settlement.unblocked", did=str(Did(key[0])), plan=str(PlanId(key[1])))
+                del self._problems[key]
             if touched:
                 await self._view.refresh()
             return True, touched
@@ -175,6 +190,8 @@ class Settlement:
             yield
         except (TransactionFailed, RpcError) as error:
             self._problem(key, str(error))
+        except BatchConflict as error:
+            log.warning("settlement.overtaken", did=str(Did(key[0])), why=str(error))
 
     async def _backlog(self) -> list[Backlog]:
         # What expires before it would be due is urgent: a purchase after the expiry clears the old credits away.
@@ -237,7 +254,8 @@ class Settlement:
                         f"know; `nvm-node reconcile` shows the difference",
                     )
                 return  # an earlier batch is on its way
-            call = self._call(left)
+            left = await self._rooted(left)
+            call = await self._call(left)
             try:
                 await self._chain.call(call, sender=self._wallet.address)
                 gas = await self._chain.estimate(call, self._wallet.address)
@@ -276,16 +294,24 @@ class Settlement:
                 raw=signed.raw,
                 created=int(self._clock()),
             ),
+            seen=batch,
         )
         self._on_step("written")
         await self._broadcast(batch, signed.raw)
         self._on_step("sent")
         log.info("settlement.sent", batch=batch.number, entries=len(batch.entries), tx=signed.tx_hash, nonce=nonce)
 
+    async def _rooted(self, batch: Batch) -> Batch:
+        """The prepared batch with the root of its receipts on disk."""
+        root = await self.receipts.root(batch.id)
+        if root != batch.root:
+            batch = await self._ledger.set_root(batch.id, root)
+            self._on_step("rooted")
+        return batch
+
     async def _broadcast(self, batch: Batch, raw: bytes) -> None:
         try:
             await self._chain.broadcast(raw)
-            self._problems.pop((batch.did, batch.plan), None)
         except TransactionFailed as error:
             # Refused by the endpoint: the nonce was used, the fee is too low, … `_follow` finds out which.
             log.warning("settlement.not_taken", batch=batch.number, error=str(error))
@@ -295,7 +321,7 @@ class Settlement:
         latest = batch.attempts[-1]
         if await self._dead(batch):
             log.warning("settlement.dead", batch=batch.number, nonce=latest.nonce, attempts=len(batch.attempts))
-            again = await self._ledger.shrink(batch.id, [entry.subscriber for entry in batch.entries])
+            again = await self._ledger.shrink(batch.id, [entry.subscriber for entry in batch.entries], seen=batch)
             await self._send(again)
         elif self._clock() - latest.created >= self._limits.stuck_after:
             await self._replace(batch, latest)
@@ -317,7 +343,7 @@ class Settlement:
             fees = Fees(max(now.maximum, bumped.maximum), None)
         else:
             fees = Fees(max(now.maximum, bumped.maximum), max(now.priority, bumped.priority))
-        call, gas = self._call(batch), batch.attempts[0].gas
+        call, gas = await self._call(batch), batch.attempts[0].gas
         try:
             await self._chain.call(call, sender=self._wallet.address)
         except ContractRefused as error:
@@ -340,16 +366,33 @@ class Settlement:
         else:
             return await self._halve(batch)
         log.error("settlement.parked", batch=batch.number, did=str(Did(batch.did)), entries=len(bad), reason=str(error))
-        return await self._ledger.park(batch.id, bad, str(error), now=now)
+        return await self._ledger.park(batch.id, bad, str(error), now=now, seen=batch)
 
     async def _halve(self, batch: Batch) -> Batch:
         keep = batch.entries[: len(batch.entries) // 2]
         log.info("settlement.halved", batch=batch.number, entries=len(keep), of=len(batch.entries))
-        return await self._ledger.shrink(batch.id, [entry.subscriber for entry in keep])
+        return await self._ledger.shrink(batch.id, [entry.subscriber for entry in keep], seen=batch)
 
-    def _call(self, batch: Batch) -> Call[None]:
+    async def _call(self, batch: Batch) -> Call[None]:
+        did, plan = Did(batch.did), PlanId(batch.plan)
         entries = [Entry("0x" + one.subscriber.hex(), one.calls, one.credits) for one in batch.entries]
-        return self._plans.settle(Did(batch.did), PlanId(batch.plan), batch.number, entries, batch.root)
+        if not await self._takes_vouchers(plan):
+            return self._plans.settle(did, plan, batch.number, entries, batch.root)
+        accounts = [AccountId(batch.plan, entry.subscriber) for entry in batch.entries]
+        known = await self._ledger.vouchers(accounts)
+        # An entry without one can't be admitted; if it is there all the same, the contract names it.
+        signed = [
+            Voucher(found.ceiling, found.signature) if (found := known.get(who)) else Voucher(0, b"")
+            for who in accounts
+        ]
+        return self._plans.settle_with_vouchers(did, plan, batch.number, entries, signed, batch.root)
+
+    async def _takes_vouchers(self, plan: PlanId) -> bool:
+        """A plan's terms never change."""
+        if plan.value not in self._vouchers:
+            terms = (await self._chain.call(self._plans.plan(plan))).terms
+            self._vouchers[plan.value] = terms.voucher_required
+        return self._vouchers[plan.value]
 
     async def _next_number(self, did: bytes, plan: bytes, block: int | None = None) -> int:
         call = self._plans.next_batch(Did(did), PlanId(plan), self._wallet.address)
@@ -365,6 +408,7 @@ class Settlement:
         if self._problems.get(key) != text:
             log.error("settlement.blocked", problem=text)
         self._problems[key] = text
+        self._found.add(key)
 
     # ------------------------------------------------------------------------------------------------------- people
 
