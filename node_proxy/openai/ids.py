@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
+import secrets
 
 _PREFIX = re.compile(r"[a-z]{1,16}[_-]")
 
@@ -18,8 +20,7 @@ class IdMap:
     __slots__ = ("_known", "_secret")
 
     def __init__(self, secret: bytes, owner: str, subscriber: str) -> None:
-        scope = f"{owner.lower()}|{subscriber.lower()}".encode()
-        self._secret = hashlib.blake2b(scope, key=secret[:64], digest_size=32, person=b"nvm object ids").digest()
+        self._secret = _scoped(secret, owner, subscriber)
         self._known: dict[str, str] = {}
 
     def public(self, provider_id: object, kind: str = "obj_") -> str:
@@ -33,7 +34,19 @@ class IdMap:
         return known
 
 
+@lru_cache(10_000)
+def _scoped(secret: bytes, owner: str, subscriber: str) -> bytes:
+    scope = f"{owner.lower()}|{subscriber.lower()}".encode()
+    return hashlib.blake2b(scope, key=secret[:64], digest_size=32, person=b"nvm object ids").digest()
+
+
+@lru_cache(10_000)
 def safety_identifier(secret: bytes, owner: str, subscriber: str) -> str:
     """What the builder's provider sees of a subscriber: a keyed hash, another one for each builder. 40 characters."""
     scope = f"{owner.lower()}|{subscriber.lower()}".encode()
     return "nvm-" + hashlib.blake2b(scope, key=secret[:64], digest_size=18, person=b"nvm safety id").hexdigest()
+
+
+def new(prefix: str) -> str:
+    """A new id of ours: `new("resp_")` is `resp_` and 48 random hex digits."""
+    return prefix + secrets.token_hex(24)

@@ -1,0 +1,3 @@
+DROP TABLE object_locks;
+DROP TABLE object_parts;
+DROP TABLE objects;
