@@ -456,7 +456,7 @@ class Ledger(Protocol):
         self,
         *,
         subscriber: bytes | None = None,
-        did: bytes | None = None,
+        dids: Sequence[bytes] | None = None,
         plan: bytes | None = None,
         batch: int | None = None,
         settled: bool | None = None,

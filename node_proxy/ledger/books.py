@@ -470,7 +470,7 @@ _APPLIED = "EXISTS (SELECT 1 FROM batches b WHERE b.id = c.batch AND b.state IN 
 def charges(
     db: Db,
     subscriber: bytes | None,
-    did: bytes | None,
+    dids: Sequence[bytes] | None,
     plan: bytes | None,
     batch_id: int | None,
     settled: bool | None,
@@ -483,12 +483,15 @@ def charges(
     where: list[str] = []
     values: list[Any] = []
     for condition, value in (
-        ("c.subscriber = ?", subscriber), ("c.did = ?", did), ("c.plan = ?", plan), ("c.batch = ?", batch_id),
+        ("c.subscriber = ?", subscriber), ("c.plan = ?", plan), ("c.batch = ?", batch_id),
         ("c.id > ?", after or None), ("c.id < ?", before or None),
     ):  # fmt: skip
         if value is not None:
             where.append(condition)
             values.append(value)
+    if dids is not None:
+        where.append(f"c.did IN ({', '.join('?' for _ in dids) or 'NULL'})")
+        values += dids
     past = ["c.batch IS NOT NULL", *where]
     if settled is not None:
         past.append(_APPLIED if settled else f"NOT {_APPLIED}")

@@ -361,7 +361,7 @@ class SqliteLedger:
         self,
         *,
         subscriber: bytes | None = None,
-        did: bytes | None = None,
+        dids: Sequence[bytes] | None = None,
         plan: bytes | None = None,
         batch: int | None = None,
         settled: bool | None = None,
@@ -370,7 +370,7 @@ class SqliteLedger:
         newest_first: bool = False,
         limit: int = 100,
     ) -> list[ChargeRecord]:
-        wanted = (subscriber, did, plan, batch, settled, after, before, newest_first, limit)
+        wanted = (subscriber, dids, plan, batch, settled, after, before, newest_first, limit)
         return await self._look(lambda db: books.charges(db, *wanted))
 
     async def charge(self, charge_id: str) -> ChargeRecord | None:
