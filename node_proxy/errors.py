@@ -211,6 +211,12 @@ class CreditsExhausted(PaymentRequired):
     code = "credits_exhausted"
 
 
+class VoucherRequired(PaymentRequired):
+    """The plan's credits are there, and the subscriber has to sign a (higher) ceiling for their use (HTTP 402)."""
+
+    code = "voucher_required"
+
+
 class BudgetExhausted(PaymentRequired):
     """The API key has spent the budget that its owner gave it; the plan may still hold credits (HTTP 402)."""
 
