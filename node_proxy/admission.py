@@ -12,7 +12,7 @@ looked up on the chain once more before the answer is no.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -28,6 +28,7 @@ from node_proxy.errors import (
     PaymentRequired,
     PlanExpired,
     PlanRequired,
+    VoucherRequired,
 )
 from node_proxy.ledger.base import (
     AccountId,
@@ -42,6 +43,8 @@ from node_proxy.ledger.base import (
 from node_proxy.pricing import Usage
 from nvm_chain.did import Did
 from nvm_chain.errors import NvmError
+from nvm_chain.plans import PlanId
+from nvm_chain.vouchers import voucher_typed_data
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +157,7 @@ class Admission:
         """Holds the most that the call may cost.
 
         subscriber: the wallet's address. Raises NotYours (403), AssetNotFound, NotServed (404), PlanRequired,
-        PlanExpired, CreditsExhausted, BudgetExhausted (402), ChainTooStale, LedgerUnavailable (503).
+        PlanExpired, CreditsExhausted, VoucherRequired, BudgetExhausted (402), ChainTooStale, LedgerUnavailable (503).
         """
         key.check_opens(did)
         holder = bytes.fromhex(subscriber[2:])
@@ -197,7 +200,13 @@ class Admission:
             return None
         try:
             return await self._ledger.reserve(
-                account, did.value, way.max_credits, key_id=key.id, key_budget=key.budget, request_id=request_id
+                account,
+                did.value,
+                way.max_credits,
+                key_id=key.id,
+                key_budget=key.budget,
+                request_id=request_id,
+                ceiling=await self._ceiling(account) if way.voucher_required else None,
             )
         except NotEnoughCredits:
             return None
@@ -207,6 +216,42 @@ class Admission:
                 f"this call may cost {spent.wanted}. Its owner can create a key with a larger budget.",
                 extras={"key": key.id, "credits_left": spent.left, "credits_needed": spent.wanted},
             ) from spent
+
+    async def _ceiling(self, account: AccountId) -> int:
+        voucher = await self._ledger.voucher(account)
+        return 0 if voucher is None else voucher.ceiling
+
+    async def _voucher_wanted(
+        self, way: Way, standing: Standing, subscriber: str, did: Did, plans: Sequence[Mapping[str, Any]]
+    ) -> VoucherRequired:
+        """Which ceiling would let the call in, and what the wallet has to sign for it."""
+        snapshot, plan = standing.snapshot, PlanId(way.plan)
+        assert snapshot is not None
+        known = await self._ledger.voucher(standing.account)
+        used = snapshot.consumed + standing.captured + standing.reserved
+        ceiling = used + way.max_credits
+        row = next(one for one in plans if one["plan_id"] == str(plan))
+        typed = voucher_typed_data(row["chain_id"], row["contract"], plan, subscriber, ceiling)
+        typed["message"] = {"planId": str(plan), "subscriber": subscriber, "ceiling": str(ceiling)}
+        return VoucherRequired(
+            f"Plan {plan} settles only up to a ceiling that you have signed, and "
+            f"{'none is known' if known is None else f'yours is {known.ceiling}'}. {used} credits are used or held; a call "
+            f"of {did} may cost {way.max_credits}. Sign a voucher up to {ceiling} or more (EIP-712, `voucher.typed_data`) "
+            f"and send it to POST /v1/vouchers.",
+            plans=plans,
+            extras={
+                "voucher": {
+                    "plan_id": str(plan),
+                    "ceiling": str(ceiling),
+                    "signed": None if known is None else str(known.ceiling),
+                    "consumed": str(snapshot.consumed),
+                    "charged_not_settled": standing.captured,
+                    "reserved": standing.reserved,
+                    "credits_needed": way.max_credits,
+                    "typed_data": typed,
+                }
+            },
+        )
 
     async def _refusal(self, holder: bytes, subscriber: str, did: Did) -> PaymentRequired:
         """Why none of the ways is open, from the one that came closest."""
@@ -225,6 +270,9 @@ class Admission:
             return PlanExpired(
                 f"Every plan of {subscriber} that opens {did} has expired. Renew one of `plans`.", plans=plans
             )
+        for way, standing in alive:
+            if way.voucher_required and covers(way, standing, now):  # all but the voucher is there
+                return await self._voucher_wanted(way, standing, subscriber, did, plans)
         way, standing = max(alive, key=lambda pair: pair[1].spendable)
         left = {
             "credits_left": standing.spendable,
@@ -233,8 +281,6 @@ class Admission:
         }
         if standing.snapshot is not None and standing.snapshot.refund_at:
             why = "A refund was announced for the plan, which ends its use until `cancelRefund` is called"
-        elif way.voucher_required:
-            why = "The plan asks for signed vouchers, which this node doesn't take yet"
         elif standing.reserved:
             why = f"{standing.spendable} credits are left, {standing.reserved} more are held by calls still running"
         else:
@@ -256,9 +302,12 @@ def _expired(standing: Standing, now: float) -> bool:
 
 
 def covers(way: Way, standing: Standing, now: float) -> bool:
-    """Whether the account may pay for a call this way: plan held, not expired, no refund announced, enough credits."""
+    """Whether the account may pay for a call this way: plan held, not expired, no refund announced, enough credits.
+
+    Where the plan asks for a voucher it is needed besides.
+    """
     snapshot = standing.snapshot
-    if snapshot is None or snapshot.refund_at or way.voucher_required or 0 < snapshot.expiry <= now:
+    if snapshot is None or snapshot.refund_at or 0 < snapshot.expiry <= now:
         return False
     if way.time_plan:
         return snapshot.expiry > 0

@@ -34,7 +34,7 @@ class ReceiptPages:
         self._services = services
         self._caller = caller
 
-    async def list(self, exchange: Exchange) -> None:
+    async def page(self, exchange: Exchange) -> None:
         """GET /v1/receipts[?limit, order, after, before, assistant, plan, settled]: newest first."""
         key = await self._caller(exchange)
         query = exchange.query
