@@ -233,11 +233,11 @@ class Admission:
         row = next(one for one in plans if one["plan_id"] == str(plan))
         typed = voucher_typed_data(row["chain_id"], row["contract"], plan, subscriber, ceiling)
         typed["message"] = {"planId": str(plan), "subscriber": subscriber, "ceiling": str(ceiling)}
+        signed = "none is known" if known is None else f"yours is {known.ceiling}"
         return VoucherRequired(
-            f"Plan {plan} settles only up to a ceiling that you have signed, and "
-            f"{'none is known' if known is None else f'yours is {known.ceiling}'}. {used} credits are used or held; a call "
-            f"of {did} may cost {way.max_credits}. Sign a voucher up to {ceiling} or more (EIP-712, `voucher.typed_data`) "
-            f"and send it to POST /v1/vouchers.",
+            f"Plan {plan} settles only up to a ceiling that you have signed, and {signed}. {used} credits are used or "
+            f"held; a call of {did} may cost {way.max_credits}. Sign a voucher up to {ceiling} or more (EIP-712, "
+            f"`voucher.typed_data`) and send it to POST /v1/vouchers.",
             plans=plans,
             extras={
                 "voucher": {

@@ -55,7 +55,8 @@ class ReceiptPages:
                 dids=self._dids(query, key),
                 plan=_plan(query),
                 settled={"": None, "true": True, "false": False}[_one_of(query, "settled", "", "true", "false")],
-                **({"after": cursor} if ascending else {"before": cursor}),
+                after=cursor if ascending else "",
+                before="" if ascending else cursor,
                 newest_first=not ascending,
                 limit=limit + 1,
             )
