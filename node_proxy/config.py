@@ -206,7 +206,10 @@ class Settings:
         default="nvm-node/ledger.db", repr=False, metadata=_by(_text, "ledger: a file, or postgresql://…")
     )
     access: Path | None = field(
-        default=None, metadata=_by(_path, "file with the hashes of API keys; default: beside the ledger's file")
+        default=None,
+        metadata=_by(
+            _path, "file for everything but the ledger's books (keys, answers, …); default: beside the ledger"
+        ),
     )
     store: str | None = field(
         default=None,
@@ -323,8 +326,13 @@ class Settings:
         return Path("nvm-node") if self.ledger_file is None else self.ledger_file.parent
 
     @property
+    def database(self) -> str:
+        """Where everything but the ledger's books is kept: the access file, or the ledger's PostgreSQL."""
+        return self.ledger if self.ledger_file is None else str(self.access_file)
+
+    @property
     def access_file(self) -> Path:
-        """Where the hashes of API keys are kept."""
+        """The SQLite file with the hashes of API keys; beside a PostgreSQL ledger one that an earlier version wrote."""
         if self.access is not None:
             return self.access
         return self.folder / f"{'ledger' if self.ledger_file is None else self.ledger_file.stem}-access.db"

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 
 import orjson
 
+from node_proxy.storage.base import StorageFailed
+
 
 class NodeError(Exception):
     """Anything the node refuses on purpose.
@@ -274,6 +276,12 @@ class LedgerUnavailable(Unavailable):
     code = "ledger_unavailable"
 
 
+class StorageUnavailable(Unavailable):
+    """The database with keys, objects and answers doesn't answer (HTTP 503)."""
+
+    code = "storage_unavailable"
+
+
 class ShuttingDown(Unavailable):
     """The node is stopping and takes no new calls (HTTP 503)."""
 
@@ -347,4 +355,8 @@ def as_node_error(error: BaseException) -> NodeError:
     """The error itself, or an opaque 500 for anything that wasn't foreseen: its text stays in the log."""
     if isinstance(error, NodeError):
         return error
+    if isinstance(error, StorageFailed):
+        unavailable = StorageUnavailable("The node's database doesn't answer. Try again in a moment.", retry_after=1)
+        unavailable.__cause__ = error
+        return unavailable
     return NodeError("The node failed on this request. Its operator finds the reason in the log by the request id.")

@@ -51,9 +51,9 @@ class ChainRecords:
         try:
             await self.search()
         except NvmError:
-            if not self._store.assistants():
+            if not await self._store.assistants():
                 raise
-        return [Did(did) for did in self._store.assistants()]
+        return [Did(did) for did in await self._store.assistants()]
 
     async def search(self) -> None:
         """Looks through the logs that came since the last time. Raises NvmError."""
@@ -61,7 +61,7 @@ class ChainRecords:
             head = self._view.block
             if head is None:
                 raise ChainUnavailable("the chain was not seen yet")
-            last = self._store.searched(self._scope)
+            last = await self._store.searched(self._scope)
             if last == head:
                 return
             first = self._from if last is None else max(self._from, min(last, head) - OVERLAP)

@@ -11,11 +11,12 @@ from typing import Any
 
 from node_proxy import identity as identities
 from node_proxy import logs
+from node_proxy.access.adopt import adopt
 from node_proxy.access.guesses import Guesses
 from node_proxy.access.keys import Keys
 from node_proxy.access.login import Login
 from node_proxy.access.sessions import Sessions
-from node_proxy.access.store import AccessStore, open_access_store
+from node_proxy.access.store import AccessStore
 from node_proxy.admission import Admission, covers
 from node_proxy.assets import Assets
 from node_proxy.config import Settings
@@ -30,6 +31,7 @@ from node_proxy.openai.responses import Responses
 from node_proxy.records import ChainRecords
 from node_proxy.relay.provider import ProviderClient, open_provider_client
 from node_proxy.settlement import Settlement, Status, Thresholds
+from node_proxy.storage import Database, StorageFailed, open_database
 from node_proxy.watcher import ChainView
 from nvm_chain.abi import Abi
 from nvm_chain.chain import Chain, open_chain
@@ -55,6 +57,7 @@ class Services:
     deployment: Deployment
     store: BlockSource
     ledger: Ledger
+    database: Database
     view: ChainView
     records: ChainRecords
     assets: Assets
@@ -144,12 +147,15 @@ def _age(seconds: float) -> float | None:
 async def open_services(settings: Settings, origin: str) -> AsyncIterator[Services]:
     """Opens everything and starts what runs in the background. origin: base URL that clients use.
 
-    Raises ConfigInvalid, ChainUnavailable (no chain, another chain, no contracts), LedgerInUse, LedgerFailed.
+    Raises ConfigInvalid, ChainUnavailable (no chain, another chain, no contracts), LedgerInUse, LedgerFailed,
+    StorageFailed.
     """
     identity = identities.load(settings)
     async with AsyncExitStack() as stack:
         ledger = await stack.enter_async_context(open_ledger(settings.ledger, serving=True))
-        access = await stack.enter_async_context(open_access_store(settings.access_file))
+        database = await stack.enter_async_context(open_database(settings.database))
+        if settings.ledger_file is None:
+            await adopt(AccessStore(database), settings.access_file)
         chain = await stack.enter_async_context(open_chain(settings.rpc_url, settings.chain_id))
         deployment = load_deployment(settings)
         await check_deployed(chain, deployment)
@@ -158,7 +164,7 @@ async def open_services(settings: Settings, origin: str) -> AsyncIterator[Servic
         view = ChainView(chain, deployment, ledger, identity.address, max_head_age=settings.max_head_age)
         await view.start()
         stack.push_async_callback(view.stop)
-        services = _assemble(settings, identity, origin, chain, deployment, ledger, access, view, store, provider)
+        services = _assemble(settings, identity, origin, chain, deployment, ledger, database, view, store, provider)
         with suppress(NvmError):
             await view.refresh()
         for work in _background(services):
@@ -174,12 +180,12 @@ def _assemble(
     chain: Chain,
     deployment: Deployment,
     ledger: Ledger,
-    access: AccessStore,
+    database: Database,
     view: ChainView,
     store: BlockSource,
     provider: ProviderClient,
 ) -> Services:
-    metrics = Metrics()
+    metrics, access = Metrics(), AccessStore(database)
     records = ChainRecords(view, access, identity, from_block=settings.from_block)
     assets = Assets(
         Keyring(records, chain, deployment, identity, settings),
@@ -218,6 +224,7 @@ def _assemble(
         deployment=deployment,
         store=store,
         ledger=ledger,
+        database=database,
         view=view,
         records=records,
         assets=assets,
@@ -296,7 +303,7 @@ async def _housekeeping(services: Services) -> None:
         for chore in (services.assets.close_retired, services.keys.note_uses, services.records.search, services.look):
             try:
                 await chore()
-            except (NvmError, NodeError, LedgerFailed) as error:
+            except (NvmError, NodeError, LedgerFailed, StorageFailed) as error:
                 log.debug("housekeeping.delayed", error=str(error))
             except Exception:  # a full disk, say: one chore that fails must not end them all for ever
                 log.exception("housekeeping.failed")

@@ -5,17 +5,21 @@ The checksum lets secret scanners and typing mistakes be told from keys that wer
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import re
 import secrets
 import time
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 
 from node_proxy.access import base62
 from node_proxy.access.store import AccessStore, KeyRow
 from node_proxy.errors import KeyExpired, KeyInvalid, KeyMissing, KeyRevoked, NotYours, ObjectNotFound
+from node_proxy.storage import StorageFailed
 from nvm_chain.did import Did
 
 PREFIX = "nvm_"
@@ -24,8 +28,13 @@ _SECRET_CHARS = base62.width(8 * _SECRET_BYTES)
 _CHECK_CHARS = base62.width(32)
 _SHAPE = re.compile(rf"nvm_[0-9A-Za-z]{{{_SECRET_CHARS + _CHECK_CHARS}}}\Z")
 
-CACHE_SECONDS = 0.5
-"""How long a key's record is believed without another look: a revocation is effective everywhere within this time."""
+LOOK_SECONDS = 0.25
+"""How often the count of revocations is looked at while keys are used."""
+
+BELIEVE_SECONDS = 0.75
+"""How long it is believed. A revocation is effective in every process within this time, also where looking fails."""
+
+KEYS_IN_MEMORY = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,45 +117,77 @@ def check_shape(text: str) -> None:
 
 
 class Keys:
-    """Issues, verifies and revokes keys. `secret` keys the hash; without it the stored hashes are worthless."""
+    """Issues, verifies and revokes keys. `secret` keys the hash; without it the stored hashes are worthless.
+
+    What was read is remembered together with the count of revocations at that state of the database. As long as the
+    count stands still nothing has been revoked since, so one small read four times a second keeps all keys fresh.
+    """
 
     def __init__(self, store: AccessStore, secret: bytes) -> None:
         self._store = store
         self._secret = hashlib.blake2b(b"nvm-node api keys", key=secret[:64]).digest()[:64]
-        self._cache: dict[bytes, tuple[float, ApiKey]] = {}
+        self._cache: dict[bytes, tuple[int, ApiKey]] = {}  # with the count of revocations
+        self._revocations = -1
+        self._looked = float("-inf")  # when the look that it is from began, monotonic
+        self._looking: asyncio.Task[None] | None = None
         self._used: dict[str, int] = {}
 
     def _hash(self, text: str) -> bytes:
         return hashlib.blake2b(text.encode(), key=self._secret, digest_size=32).digest()
 
-    def verify(self, text: str) -> ApiKey:
-        """The record of a key in the clear. Raises KeyMissing, KeyInvalid, KeyRevoked, KeyExpired."""
-        check_shape(text)
-        digest, now = self._hash(text), time.monotonic()
-        cached = self._cache.get(digest)
-        if cached is not None and cached[0] > now:
-            key = cached[1]
+    async def verify(self, text: str) -> ApiKey:
+        """The record of a key in the clear. Raises KeyMissing, KeyInvalid, KeyRevoked, KeyExpired, StorageFailed."""
+        digest = self._hash(text)
+        remembered = self._cache.get(digest)
+        if remembered is not None and self._fresh() and remembered[0] == self._revocations:
+            key = remembered[1]
         else:
-            row = self._store.key_by_hash(digest)
-            if row is None or not hmac.compare_digest(row.hash, digest):
-                self._cache.pop(digest, None)
-                raise KeyInvalid("This node doesn't know the API key. Log in at /auth/login to get one.")
-            key = _from_row(row)
-            if len(self._cache) >= 100_000:
-                self._cache.clear()
-            self._cache[digest] = (now + CACHE_SECONDS, key)
+            check_shape(text)
+            key = await self._look_up(digest)
         wall = time.time()
         key.check(wall)
         self._used[key.id] = int(wall)
         return key
 
+    async def _look_up(self, digest: bytes) -> ApiKey:
+        began = time.monotonic()
+        row, revocations = await self._store.key_by_hash(digest)
+        self._note(revocations, began)
+        if row is None or not hmac.compare_digest(row.hash, digest):
+            self._cache.pop(digest, None)
+            raise KeyInvalid("This node doesn't know the API key. Log in at /auth/login to get one.")
+        if len(self._cache) >= KEYS_IN_MEMORY:
+            self._cache = dict(islice(self._cache.items(), KEYS_IN_MEMORY // 2, None))
+        key = _from_row(row)
+        self._cache[digest] = (revocations, key)
+        return key
+
+    def _fresh(self) -> bool:
+        """Whether the count of revocations is believed; starts a look in time, which nobody waits for."""
+        age = time.monotonic() - self._looked
+        if age > LOOK_SECONDS and self._looking is None:
+            self._looking = asyncio.get_running_loop().create_task(self._look())
+        return age <= BELIEVE_SECONDS
+
+    async def _look(self) -> None:
+        try:
+            began = time.monotonic()
+            with suppress(StorageFailed):
+                self._note(await self._store.revocations(), began)
+        finally:
+            self._looking = None
+
+    def _note(self, revocations: int, began: float) -> None:
+        if began >= self._looked:
+            self._revocations, self._looked = revocations, began
+
     def knows(self, text: str) -> bool:
-        """Whether the text was a good key not long ago, without asking the store."""
+        """Whether the text was a key not long ago, without asking the store."""
         return bool(text) and self._hash(text) in self._cache
 
-    def last_use(self, key_id: str) -> int | None:
+    async def last_use(self, key_id: str) -> int | None:
         """When a key was used last, unix seconds; what other processes saw comes within a quarter of a minute."""
-        times = [time for time in (self._used.get(key_id), self._store.last_use(key_id)) if time is not None]
+        times = [time for time in (self._used.get(key_id), await self._store.last_use(key_id)) if time is not None]
         return max(times, default=None)
 
     async def note_uses(self) -> None:
@@ -204,11 +245,10 @@ class Keys:
         raise ObjectNotFound(f"You have no API key {key_id[:64]!r}.")
 
     async def revoke(self, subscriber: str, key_id: str) -> ApiKey:
-        """Effective here at once, in other processes within CACHE_SECONDS. Raises ObjectNotFound."""
+        """Effective here at once, in other processes within BELIEVE_SECONDS. Raises ObjectNotFound."""
         await self.get(subscriber, key_id)
-        await self._store.revoke_key(key_id, int(time.time()))
-        for digest in [digest for digest, (_, key) in self._cache.items() if key.id == key_id]:
-            del self._cache[digest]
+        revocations = await self._store.revoke_key(key_id, int(time.time()))
+        self._note(revocations, time.monotonic())
         return await self.get(subscriber, key_id)
 
 

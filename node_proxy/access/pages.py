@@ -88,44 +88,44 @@ class AccessPages:
 
     async def show_session(self, exchange: Exchange) -> None:
         """GET /auth/session: who is signed in, and the token that changes need."""
-        session = self._session(exchange)
+        session = await self._session(exchange)
         await exchange.respond_json(200, session.public(), headers=[(b"cache-control", b"no-store")])
 
     async def end_session(self, exchange: Exchange) -> None:
         """DELETE /auth/session: signs out."""
-        self._session(exchange)
+        await self._session(exchange)
         sessions = self._services.sessions
         await sessions.end(sessions.token_of(exchange.header(b"cookie")))
         answer = {"object": "session.deleted", "deleted": True}
         await exchange.respond_json(200, answer, headers=[sessions.set_cookie("")])
 
-    def _session(self, exchange: Exchange) -> Session:
+    async def _session(self, exchange: Exchange) -> Session:
         """The browser's session, its token checked where the request changes something."""
         sessions = self._services.sessions
-        session = sessions.verify(sessions.token_of(exchange.header(b"cookie")))
+        session = await sessions.verify(sessions.token_of(exchange.header(b"cookie")))
         origin = exchange.headers.get(b"origin")
         origin_text = None if origin is None else origin.decode("latin-1")
         sessions.check_request(session, exchange.method, exchange.header(CSRF_HEADER), origin_text)
         return session
 
-    def _caller(self, exchange: Exchange) -> ApiKey:
+    async def _caller(self, exchange: Exchange) -> ApiKey:
         """Whoever sends an API key, or the console with its session."""
         if not exchange.header(b"authorization") and self._services.sessions.token_of(exchange.header(b"cookie")):
-            return self._session(exchange).as_key()
-        return self._services.keys.verify(exchange.bearer())
+            return (await self._session(exchange)).as_key()
+        return await self._services.keys.verify(exchange.bearer())
 
     # ---------------------------------------------------------------------------------------------------------- keys
 
     async def list_keys(self, exchange: Exchange) -> None:
         """GET /auth/keys: the wallet's keys, without their secrets; a key that can't manage sees itself."""
-        key = self._caller(exchange)
+        key = await self._caller(exchange)
         keys = await self._services.keys.of(key.subscriber) if key.manage else [key]
         data = [await self._shown(one) for one in keys]
         await exchange.respond_json(200, {"object": "list", "data": data, "has_more": False})
 
     async def create_key(self, exchange: Exchange) -> None:
         """POST /auth/keys {name, budget, expires_in, assistants}: another key of the same wallet."""
-        key = self._manager(exchange)
+        key = await self._manager(exchange)
         wishes = _wishes(await exchange.json(MAX_BODY, self._services.settings.body_timeout), set())
         wishes["manage"] = bool(wishes["manage"])
         if len(await self._services.keys.active(key.subscriber)) >= MAX_KEYS:
@@ -134,21 +134,21 @@ class AccessPages:
 
     async def retrieve_key(self, exchange: Exchange) -> None:
         """GET /auth/keys/{id}."""
-        key = self._caller(exchange)
+        key = await self._caller(exchange)
         if exchange.params[0] != key.id:
-            key = await self._services.keys.get(self._manager(exchange).subscriber, exchange.params[0])
+            key = await self._services.keys.get((await self._manager(exchange)).subscriber, exchange.params[0])
         await exchange.respond_json(200, await self._shown(key))
 
     async def revoke_key(self, exchange: Exchange) -> None:
         """DELETE /auth/keys/{id}; any key can revoke itself."""
-        key = self._caller(exchange)
+        key = await self._caller(exchange)
         if exchange.params[0] != key.id:
-            key = self._manager(exchange)
+            key = await self._manager(exchange)
         revoked = await self._services.keys.revoke(key.subscriber, exchange.params[0])
         await exchange.respond_json(200, {"id": revoked.id, "object": "api_key.deleted", "deleted": True})
 
-    def _manager(self, exchange: Exchange) -> ApiKey:
-        key = self._caller(exchange)
+    async def _manager(self, exchange: Exchange) -> ApiKey:
+        key = await self._caller(exchange)
         if not key.manage:
             raise ManageDenied(
                 f"The API key {key.name!r} ({key.id}) can't manage keys: use the one from your login, or log in again."
@@ -162,14 +162,14 @@ class AccessPages:
         await exchange.respond_json(201, shown, headers=[(b"cache-control", b"no-store")])
 
     async def _shown(self, key: ApiKey) -> dict[str, Any]:
-        last = self._services.keys.last_use(key.id)
+        last = await self._services.keys.last_use(key.id)
         return {**key.public(), "last_used_at": last, "spent": await self._services.key_spent(key.id)}
 
     # ------------------------------------------------------------------------------------------------------- account
 
     async def account(self, exchange: Exchange) -> None:
         """GET /v1/account: what the wallet holds under each plan that opens an assistant here."""
-        key = self._caller(exchange)
+        key = await self._caller(exchange)
         answer = {
             "object": "account",
             "subscriber": key.subscriber,

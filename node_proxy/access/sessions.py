@@ -83,9 +83,9 @@ class Sessions:
         await self._store.add_session(self._hash(token), subscriber, now, now + SESSION_SECONDS)
         return token, self._session(token, subscriber, now, now + SESSION_SECONDS)
 
-    def verify(self, token: str) -> Session:
-        """Raises KeyInvalid, KeyExpired."""
-        row = self._store.session_by_hash(self._hash(token)) if len(token) <= 100 else None
+    async def verify(self, token: str) -> Session:
+        """Raises KeyInvalid, KeyExpired, StorageFailed."""
+        row = await self._store.session_by_hash(self._hash(token)) if len(token) <= 100 else None
         if row is None:
             raise KeyInvalid("You are not signed in, or the session has ended: sign in with your wallet.")
         subscriber, created_at, expires_at = row

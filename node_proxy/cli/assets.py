@@ -63,8 +63,8 @@ async def list_assets(settings: Settings) -> list[Served]:
 async def _named(settings: Settings, chain: Chain, deployment: Deployment, account: str) -> list[Did]:
     """Those the running node has found, and those in the blocks since."""
     scope = f"{chain.chain_id}|{deployment.asset_registry}|{account}"
-    async with open_access_store(settings.access_file) as access:
-        known, searched = access.assistants(), access.searched(scope)
+    async with open_access_store(settings.database) as access:
+        known, searched = await access.assistants(), await access.searched(scope)
     first = settings.from_block if searched is None else max(settings.from_block, searched)
     topics = [event_topics("NodeChanged")[0], None, topic(account)]
     events = await chain.logs([deployment.asset_registry], first, await chain.block_number(), topics)

@@ -1,6 +1,6 @@
 """One access of one assistant: who asks, what is held for it, the question to the provider, the one charge.
 
-    key = calls.key(exchange)
+    key = await calls.key(exchange)
     did = await calls.resolve(request.get("model"), key)
     async with calls.access(key, did, request_id=exchange.id, facts=exchange.facts) as access:
         async with access.ask(body, caller_params=frozenset({"input"})) as answer:
@@ -73,10 +73,10 @@ class Calls:
         """Accesses in flight."""
         return self._total
 
-    def key(self, exchange: Exchange) -> ApiKey:
+    async def key(self, exchange: Exchange) -> ApiKey:
         """The caller's key. Raises KeyMissing, KeyInvalid, KeyRevoked, KeyExpired (401)."""
         exchange.facts["charged"] = 0
-        key = self._keys.verify(exchange.bearer())
+        key = await self._keys.verify(exchange.bearer())
         exchange.facts["key"] = key.id
         return key
 

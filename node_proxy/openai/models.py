@@ -20,7 +20,7 @@ class ModelPages:
 
     async def list(self, exchange: Exchange) -> None:
         """GET /v1/models: assistants of this node that the key may use and a plan of the wallet opens now."""
-        key = self._services.keys.verify(exchange.bearer())
+        key = await self._services.keys.verify(exchange.bearer())
         data = []
         for did in await self._services.assets.served():
             if key.dids is not None and did not in key.dids:
@@ -33,7 +33,7 @@ class ModelPages:
 
     async def retrieve(self, exchange: Exchange) -> None:
         """GET /v1/models/{id}: one of them, by DID or asst_ id, also before it is bought."""
-        key = self._services.keys.verify(exchange.bearer())
+        key = await self._services.keys.verify(exchange.bearer())
         did = await self._services.assets.resolve(exchange.params[0], key)
         shown = await self._shown(did)
         if shown is None:

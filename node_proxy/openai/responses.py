@@ -34,7 +34,7 @@ class Responses:
     async def create(self, exchange: Exchange) -> None:
         """POST /v1/responses."""
         calls, settings = self._calls, self._calls.settings
-        key = calls.key(exchange)
+        key = await calls.key(exchange)
         request = await exchange.json(settings.max_body_bytes, settings.body_timeout)
         did = await calls.resolve(request.get("model"), key)
         async with calls.access(key, did, request_id=exchange.id, facts=exchange.facts) as access:

@@ -66,14 +66,14 @@ async def test_when_a_key_was_used_is_kept_until_it_can_be_written(
     async with open_access_store(tmp_path / "access.db") as store:
         keys = Keys(store, b"s" * 32)
         text, key = await keys.issue("0x" + "11" * 20, name="one")
-        keys.verify(text)
+        await keys.verify(text)
         with monkeypatch.context() as full:
             full.setattr(store, "note_uses", _full)
             with pytest.raises(sqlite3.OperationalError):
                 await keys.note_uses()
-        assert store.last_use(key.id) is None
+        assert await store.last_use(key.id) is None
         await keys.note_uses()
-        assert store.last_use(key.id) is not None
+        assert await store.last_use(key.id) is not None
 
 
 async def _full(_: Any) -> None:

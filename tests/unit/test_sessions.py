@@ -38,11 +38,11 @@ async def test_a_login_gives_a_session_that_any_process_knows_until_it_ends(sess
     token, session = await sessions.start(WALLET)
     async with open_access_store(tmp_path / "access.db") as elsewhere:
         replica = Sessions(elsewhere, SECRET, origin=ORIGIN)
-        assert replica.verify(token) == session == sessions.verify(token)
+        assert await replica.verify(token) == session == await sessions.verify(token)
         await sessions.end(token)
         for one in (sessions, replica):
             with pytest.raises(KeyInvalid):
-                one.verify(token)
+                await one.verify(token)
 
 
 async def test_a_session_is_never_one_that_the_browser_brought(sessions: Sessions) -> None:
@@ -50,12 +50,12 @@ async def test_a_session_is_never_one_that_the_browser_brought(sessions: Session
     token, session = await sessions.start(WALLET, fixed)
     assert token != fixed
     with pytest.raises(KeyInvalid):
-        sessions.verify(fixed)
+        await sessions.verify(fixed)
     again, _ = await sessions.start(WALLET, token)
     assert again != token
     with pytest.raises(KeyInvalid):
-        sessions.verify(token)
-    assert sessions.verify(again).id != session.id
+        await sessions.verify(token)
+    assert (await sessions.verify(again)).id != session.id
 
 
 async def test_a_session_runs_out(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ async def test_a_session_runs_out(sessions: Sessions, monkeypatch: pytest.Monkey
     later = time.time() + SESSION_SECONDS
     monkeypatch.setattr(time, "time", lambda: later)
     with pytest.raises(KeyExpired):
-        sessions.verify(token)
+        await sessions.verify(token)
 
 
 async def test_a_stored_session_holds_neither_its_token_nor_what_protects_it(
@@ -101,11 +101,11 @@ def test_two_cookies_of_the_name_are_none(sessions: Sessions) -> None:
 async def test_any_cookie_header_is_read_and_no_guess_is_a_session(text: str) -> None:
     plain = Sessions(_Empty(), SECRET, origin=ORIGIN)  # type: ignore[arg-type]
     with pytest.raises(KeyInvalid):
-        plain.verify(plain.token_of(text))
+        await plain.verify(plain.token_of(text))
 
 
 class _Empty:
-    def session_by_hash(self, digest: bytes) -> None:
+    async def session_by_hash(self, digest: bytes) -> None:
         assert len(digest) == 32
 
 
@@ -182,15 +182,15 @@ async def test_a_key_s_last_use_is_told_here_at_once_and_elsewhere_once_written(
 ) -> None:
     keys = Keys(store, SECRET)
     text, key = await keys.issue(WALLET, name="one")
-    assert keys.last_use(key.id) is None
-    keys.verify(text)
-    assert abs((keys.last_use(key.id) or 0) - time.time()) < 5
+    assert await keys.last_use(key.id) is None
+    await keys.verify(text)
+    assert abs((await keys.last_use(key.id) or 0) - time.time()) < 5
     async with open_access_store(tmp_path / "access.db") as elsewhere:
         replica = Keys(elsewhere, SECRET)
-        assert replica.last_use(key.id) is None
+        assert await replica.last_use(key.id) is None
         await keys.note_uses()
-        used = replica.last_use(key.id)
+        used = await replica.last_use(key.id)
         assert used is not None
         assert abs(used - time.time()) < 5
         await elsewhere.note_uses({key.id: 5})
-        assert replica.last_use(key.id) == used, "an earlier time changes nothing"
+        assert await replica.last_use(key.id) == used, "an earlier time changes nothing"
