@@ -67,14 +67,16 @@ _CALLERS_CODES = {
 
 @dataclass(frozen=True, slots=True)
 class ProviderCall:
-    """One request to a provider. base_url, path: where; key: the builder's; body: JSON; caller_params: names of the
-    body's members that came from the caller, whose faults are the caller's to hear about."""
+    """One request to a provider. base_url, path: where; key: the builder's; caller_params: names of the body's members
+    that came from the caller, whose faults are the caller's to hear about. body: of `content_type`; JSON if not said."""
 
     base_url: str
     path: str
     key: Secret
     body: bytes = field(repr=False)
     caller_params: frozenset[str] = frozenset()
+    method: str = "POST"
+    content_type: str = "application/json"
 
 
 @dataclass(slots=True)
@@ -146,16 +148,21 @@ class ProviderClient:
 
     @asynccontextmanager
     async def post(self, call: ProviderCall) -> AsyncIterator[ProviderAnswer]:
-        """Sends the call; the answer's body is read inside the block. Raises ProviderError in all its kinds."""
+        """Sends the call, by whatever method it names; the answer's body is read inside the block.
+
+        Raises ProviderError in all its kinds.
+        """
         url = self._url(call.base_url, call.path)
         headers = {
             "authorization": f"Bearer {call.key.reveal()}",
-            "content-type": "application/json",
+            "content-type": call.content_type,
             "accept": "application/json, text/event-stream",
             "accept-encoding": "identity",
         }
         with _translated():
-            async with self._session.post(url, data=call.body, headers=headers, allow_redirects=False) as response:
+            async with self._session.request(
+                call.method, url, data=call.body, headers=headers, allow_redirects=False
+            ) as response:
                 if response.status >= 300:
                     raise await _refusal(response, call.caller_params)
                 if response.headers.get("content-encoding", "identity") not in ("identity", ""):
