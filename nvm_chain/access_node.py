@@ -8,15 +8,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import aiohttp
 
 from nvm_chain.did import Did
 from nvm_chain.errors import NotFound, NvmError
+from nvm_chain.plans import PlanId
+from nvm_chain.receipts import Proof
 from nvm_chain.secret import Secret
 from nvm_chain.text import show
 from nvm_chain.urls import base_url
+from nvm_chain.vouchers import Voucher
 from nvm_chain.wallet import Wallet
 
 _STATEMENT = "Sign in to use AI assistants with the plans of this wallet. This sends no transaction and costs nothing."
@@ -111,6 +114,49 @@ class AccessNode:
     async def account(self, key: Secret) -> dict[str, Any]:
         """What the wallet holds under each plan that opens an assistant at this node, as the node tells it."""
         return await self._json("GET", "/v1/account", key)
+
+    async def receipts(
+        self,
+        key: Secret,
+        *,
+        limit: int = 20,
+        after: str = "",
+        assistant: Did | None = None,
+        plan_id: PlanId | None = None,
+        settled: bool | None = None,
+    ) -> dict[str, Any]:
+        """A page of the wallet's receipts, newest first: `data`, `has_more`, `last_id` (the next page's `after`)."""
+        query = {
+            "limit": str(limit),
+            "after": after,
+            "assistant": "" if assistant is None else str(assistant),
+            "plan": "" if plan_id is None else str(plan_id),
+            "settled": "" if settled is None else str(settled).lower(),
+        }
+        return await self._json("GET", "/v1/receipts?" + urlencode({k: v for k, v in query.items() if v}), key)
+
+    async def receipt(self, key: Secret, receipt_id: str) -> dict[str, Any]:
+        """One receipt as the node tells it: `receipt`, `hash`, `signature`, `settlement`. Raises NotFound."""
+        return await self._json("GET", f"/v1/receipts/{quote(receipt_id, safe='')}", key)
+
+    async def proof(self, key: Secret, receipt_id: str) -> Proof:
+        """A settled receipt with its proof, which isn't checked yet. Raises NotFound, also before it is settled."""
+        try:
+            answer = await self._json("GET", f"/v1/receipts/{quote(receipt_id, safe='')}/proof", key)
+        except NodeRefused as error:
+            if error.status == 409:
+                raise NotFound(str(error)) from error
+            raise
+        return Proof.parse(json.dumps(answer).encode())
+
+    async def hand_in(self, key: Secret, plan_id: PlanId, voucher: Voucher) -> dict[str, Any]:
+        """Gives the node a voucher that the wallet has signed; answers how much it opens. Raises NodeRefused."""
+        body = {
+            "plan_id": str(plan_id),
+            "ceiling": str(voucher.ceiling),
+            "signature": "0x" + voucher.signature.hex(),
+        }
+        return await self._json("POST", "/v1/vouchers", key, body)
 
     async def _json(
         self, method: str, path: str, key: Secret | None = None, body: dict[str, Any] | None = None

@@ -22,6 +22,8 @@ _COMMANDS = {
     "chat": ("chat", "chat", "Talk to an assistant through its access node."),
     "balance": ("money", "balance", "Show what an account has left under a plan."),
     "usage": ("usage", "usage", "Show what a wallet has used through an access node, and what is left."),
+    "receipts": ("receipt", "receipts", "List what calls have cost, as the access node signed it."),
+    "receipt": ("receipt", "receipt", "List, show and check receipts against the chain."),
     "earnings": ("money", "earnings", "Show what an account can withdraw from a plan."),
     "withdraw": ("money", "withdraw", "Withdraw earnings from a plan."),
     "completion": ("init", "completion", "Make the shell complete commands."),

@@ -11,6 +11,7 @@ from nvm_chain.access_node import NodeRefused, NodeUnavailable
 from nvm_chain.cli.nodes import api_key, node_option
 from nvm_chain.cli.session import Session, command
 from nvm_chain.cli.types import DID
+from nvm_chain.cli.voucher import answer_402
 from nvm_chain.did import Did
 from nvm_chain.urls import base_url
 
@@ -19,8 +20,13 @@ from nvm_chain.urls import base_url
 @click.argument("did", type=DID)
 @click.argument("message", required=False)
 @node_option
+@click.option(
+    "--max-credits",
+    type=click.IntRange(1),
+    help="Sign vouchers that the plan asks for, up to so many credits beyond what is consumed on the chain.",
+)
 @command
-async def chat(session: Session, did: Did, message: str | None, node_url: str) -> None:
+async def chat(session: Session, did: Did, message: str | None, node_url: str, max_credits: int | None) -> None:
     """Ask the assistant MESSAGE; without one, talk with it line by line until the end of input (Ctrl-D)."""
     from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI
 
@@ -28,9 +34,19 @@ async def chat(session: Session, did: Did, message: str | None, node_url: str) -
     try:
         async with AsyncOpenAI(base_url=base, api_key=api_key().reveal()) as client:
             history: list[Any] = []
+            signed = 0
             while (line := message if message is not None else _ask()) is not None:
                 history.append({"role": "user", "content": line})
-                history.append({"role": "assistant", "content": await _answer(session, client, did, history)})
+                try:
+                    text = await _answer(session, client, did, history)
+                except APIStatusError as error:
+                    if error.code != "voucher_required":
+                        raise
+                    ceiling = await answer_402(session, did, error.body, node_url, max_credits, signed)
+                    if ceiling is None:
+                        raise
+                    signed, text = ceiling, await _answer(session, client, did, history)
+                history.append({"role": "assistant", "content": text})
                 if message is not None:
                     return
     except APIConnectionError as error:

@@ -17,6 +17,7 @@ from nvm_chain.cli.session import Session, command
 from nvm_chain.cli.stores import open_blocks, store_option
 from nvm_chain.cli.transactions import submit, transaction
 from nvm_chain.cli.types import ADDRESS, DURATION, PAYEE, PLAN
+from nvm_chain.cli.voucher import voucher
 from nvm_chain.errors import DigestMismatch, MetadataInvalid, NotFound, StoreUnavailable
 from nvm_chain.ipfs import BlockStore
 from nvm_chain.plan_creation import PlanDraft, prepare_plan
@@ -32,6 +33,7 @@ def plan() -> None:
 
 for _bought in (buying.buy, buying.renew, buying.gift, buying.refund):
     plan.add_command(_bought)
+plan.add_command(voucher)
 
 
 @plan.command()
