@@ -17,6 +17,7 @@ from node_proxy.services import Services
 from node_proxy.status import StatusPages
 
 log = logs.get("http")
+requests = logs.Lines("http", "http.request")
 
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -83,16 +84,18 @@ def build_app(services: Services) -> Asgi:
             seconds = time.perf_counter() - began
             counted.requests.labels(route, str(exchange.status)).inc()
             counted.seconds.labels(route).observe(seconds)
-            write = log.debug if route in _QUIET else log.info
-            write(
-                "http.request",
-                request=exchange.id,
-                method=exchange.method,
-                route=route,
-                status=exchange.status,
-                ms=round(seconds * 1000, 2),
+            fields = {
+                "request": exchange.id,
+                "method": exchange.method,
+                "route": route,
+                "status": exchange.status,
+                "ms": round(seconds * 1000, 2),
                 **exchange.facts,
-            )
+            }
+            if route in _QUIET:
+                log.debug("http.request", **fields)
+            else:
+                requests.info(fields)
 
     return app
 

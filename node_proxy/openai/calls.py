@@ -12,10 +12,9 @@ Every surface runs its accesses through here and nowhere else.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any
 
@@ -87,24 +86,19 @@ class Calls:
         """
         return await self._assets.resolve(name, key)
 
-    @asynccontextmanager
-    async def access(self, key: ApiKey, did: Did, *, request_id: str, facts: dict[str, Any]) -> AsyncIterator[Access]:
+    def access(
+        self, key: ApiKey, did: Did, *, request_id: str, facts: dict[str, Any]
+    ) -> AbstractAsyncContextManager[Access]:
         """A place among the calls in flight, credits held, the assistant opened. Leaves nothing reserved.
 
         request_id: what the charge is filed under. facts: what the log says of the request; grows with the access.
         Raises TooManyRequests (429), PaymentRequired in its kinds (402), AssetNotFound (404), AssetUnusable,
         ChainTooStale, LedgerUnavailable (503).
         """
-        facts["did"] = str(did)
-        with self._slot(key):
-            async with await self._admission.reserve(
-                subscriber=key.subscriber, did=did, key=key, request_id=request_id
-            ) as reservation:
-                yield Access(self, key, await self._assets.open(did), reservation, facts)
+        return _Accessing(self, key, did, request_id, facts)
 
-    @contextmanager
-    def _slot(self, key: ApiKey) -> Iterator[None]:
-        """A place among the calls in flight. Raises TooManyRequests."""
+    def _enter(self, key: ApiKey) -> None:
+        """Takes a place among the calls in flight. Raises TooManyRequests."""
         mine = self._running.get(key.id, 0)
         if mine >= self.settings.max_calls_per_key:
             raise TooManyRequests(
@@ -114,16 +108,51 @@ class Calls:
             raise TooManyRequests("The node is busy; try again in a moment.", retry_after=1)
         self._running[key.id] = mine + 1
         self._total += 1
-        self.metrics.calls.set(self._total)
+        self.metrics.calls_in_flight = self._total
+
+    def _leave(self, key: ApiKey) -> None:
+        self._total -= 1
+        self.metrics.calls_in_flight = self._total
+        if self._running[key.id] == 1:
+            del self._running[key.id]
+        else:
+            self._running[key.id] -= 1
+
+
+class _Accessing:
+    """See `Calls.access`."""
+
+    __slots__ = ("_calls", "_did", "_facts", "_key", "_request_id", "_reservation")
+
+    def __init__(self, calls: Calls, key: ApiKey, did: Did, request_id: str, facts: dict[str, Any]) -> None:
+        self._calls = calls
+        self._key = key
+        self._did = did
+        self._request_id = request_id
+        self._facts = facts
+        self._reservation: Reservation | None = None
+
+    async def __aenter__(self) -> Access:
+        calls, key, did = self._calls, self._key, self._did
+        self._facts["did"] = str(did)
+        calls._enter(key)
         try:
-            yield
+            reservation = self._reservation = await calls._admission.reserve(
+                subscriber=key.subscriber, did=did, key=key, request_id=self._request_id
+            )
+            return Access(calls, key, await calls._assets.open(did), reservation, self._facts)
+        except BaseException:
+            await self.__aexit__(None, None, None)
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._reservation is not None:
+                await self._reservation.release()
         finally:
-            self._total -= 1
-            self.metrics.calls.set(self._total)
-            if self._running[key.id] == 1:
-                del self._running[key.id]
-            else:
-                self._running[key.id] -= 1
+            self._calls._leave(self._key)
 
 
 class Access:
@@ -201,9 +230,9 @@ class Access:
         return await self._capture(self._reservation.max_credits, None, frozenset({HUNG_UP, USAGE_MISSING}))
 
     async def _capture(self, credits: int, usage: Usage | None, flags: frozenset[str]) -> Charge:
-        charge = await asyncio.shield(self._reservation.capture(credits, usage, flags=flags))
-        metrics = self._calls.metrics
-        self.facts |= {"charged": charge.credits, "left": charge.credits_left, "charge": charge.id}
+        charge = await self._reservation.capture(credits, usage, flags=flags)
+        facts, metrics = self.facts, self._calls.metrics
+        facts["charged"], facts["left"], facts["charge"] = charge.credits, charge.credits_left, charge.id
         metrics.credits.inc(charge.credits)
         if usage is not None:
             metrics.tokens.labels("input").inc(usage.input_tokens)

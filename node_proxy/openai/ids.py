@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from functools import lru_cache
 import secrets
+from functools import lru_cache
 
 _PREFIX = re.compile(r"[a-z]{1,16}[_-]")
 
