@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,8 @@ from nvm_chain.errors import InvalidInput
 from nvm_chain.plans import PlanId
 from nvm_chain.receipt_check import check_receipt
 from nvm_chain.receipts import MAX_BYTES, Proof, Receipt
+
+_RECEIPT_ID = re.compile("chg_[0-9a-f]{28}")
 
 
 @click.group()
@@ -139,16 +142,20 @@ async def _proof(source: str, node_url: str | None) -> Proof:
             raise InvalidInput(f"{_host(url)} is not your access node: name it with --node-url, or save the proof")
         async with open_node(url) as node:
             return await _ask(node, name)
-    if source.startswith("chg_") and not Path(source).exists():
+    if _RECEIPT_ID.fullmatch(source):
         if node_url is None:
             raise InvalidInput("no access node: give --node-url, or set NVM_NODE_URL")
         async with open_node(node_url) as node:
             return await _ask(node, source)
+    return Proof.parse(_read(Path(source)))
+
+
+def _read(path: Path) -> bytes:
     try:
-        with Path(source).open("rb") as file:
-            return Proof.parse(file.read(MAX_BYTES + 1))
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise InvalidInput(f"{source} can't be read: {error.strerror or error}") from error
+        raise InvalidInput(f"{path} can't be read: {error.strerror or error}") from error
 
 
 async def _ask(node: AccessNode, name: str) -> Proof:

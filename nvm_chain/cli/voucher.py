@@ -69,9 +69,9 @@ async def answer_402(
 ) -> int | None:
     """Signs what a refusal asks for and hands it in; None where it asks for something else.
 
-    What is signed follows from the chain and `max_credits`, the most beyond what is consumed on the chain; of the node's
-    words only the plan's id is used, and it has to be one that opens the assistant. Raises InvalidInput where the
-    bound doesn't suffice. Answers the ceiling.
+    What is signed follows from the chain and `max_credits`, the most beyond what is consumed on the chain; of the
+    node's words only the plan's id is used, and it has to be one that opens the assistant. Raises InvalidInput where
+    the bound doesn't suffice. Answers the ceiling.
     """
     wanted = body.get("voucher") if isinstance(body, Mapping) else None
     if not isinstance(wanted, Mapping):
@@ -92,7 +92,8 @@ async def answer_402(
         ceiling = max(ceiling, signed_before)
         if least > ceiling or ceiling <= signed_before:
             raise InvalidInput(
-                f"the next call needs a voucher up to {least}, and --max-credits {max_credits} allows {ceiling}: raise it"
+                f"the next call needs a voucher up to {least}, and --max-credits {max_credits} allows {ceiling}: "
+                f"raise it"
             )
         await node.hand_in(api_key(), plan_id, await _sign(session, chain, wallet, plan_id, ceiling))
     session.output.note(f"(signed a voucher up to {ceiling} credits of plan {plan_id})")
