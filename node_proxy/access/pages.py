@@ -108,7 +108,7 @@ class AccessPages:
         sessions.check_request(session, exchange.method, exchange.header(CSRF_HEADER), origin_text)
         return session
 
-    async def _caller(self, exchange: Exchange) -> ApiKey:
+    async def caller(self, exchange: Exchange) -> ApiKey:
         """Whoever sends an API key, or the console with its session."""
         if not exchange.header(b"authorization") and self._services.sessions.token_of(exchange.header(b"cookie")):
             return (await self._session(exchange)).as_key()
@@ -118,7 +118,7 @@ class AccessPages:
 
     async def list_keys(self, exchange: Exchange) -> None:
         """GET /auth/keys: the wallet's keys, without their secrets; a key that can't manage sees itself."""
-        key = await self._caller(exchange)
+        key = await self.caller(exchange)
         keys = await self._services.keys.of(key.subscriber) if key.manage else [key]
         data = [await self._shown(one) for one in keys]
         await exchange.respond_json(200, {"object": "list", "data": data, "has_more": False})
@@ -134,21 +134,21 @@ class AccessPages:
 
     async def retrieve_key(self, exchange: Exchange) -> None:
         """GET /auth/keys/{id}."""
-        key = await self._caller(exchange)
+        key = await self.caller(exchange)
         if exchange.params[0] != key.id:
             key = await self._services.keys.get((await self._manager(exchange)).subscriber, exchange.params[0])
         await exchange.respond_json(200, await self._shown(key))
 
     async def revoke_key(self, exchange: Exchange) -> None:
         """DELETE /auth/keys/{id}; any key can revoke itself."""
-        key = await self._caller(exchange)
+        key = await self.caller(exchange)
         if exchange.params[0] != key.id:
             key = await self._manager(exchange)
         revoked = await self._services.keys.revoke(key.subscriber, exchange.params[0])
         await exchange.respond_json(200, {"id": revoked.id, "object": "api_key.deleted", "deleted": True})
 
     async def _manager(self, exchange: Exchange) -> ApiKey:
-        key = await self._caller(exchange)
+        key = await self.caller(exchange)
         if not key.manage:
             raise ManageDenied(
                 f"The API key {key.name!r} ({key.id}) can't manage keys: use the one from your login, or log in again."
@@ -169,7 +169,7 @@ class AccessPages:
 
     async def account(self, exchange: Exchange) -> None:
         """GET /v1/account: what the wallet holds under each plan that opens an assistant here."""
-        key = await self._caller(exchange)
+        key = await self.caller(exchange)
         answer = {
             "object": "account",
             "subscriber": key.subscriber,
