@@ -13,8 +13,10 @@ from node_proxy.asgi import ClientGone, Exchange, Receive, Router, Scope, Send
 from node_proxy.dids import DidPages
 from node_proxy.errors import KeyInvalid, LoginRefused, NodeError, ShuttingDown, TooManyRequests, as_node_error
 from node_proxy.openai.models import ModelPages
+from node_proxy.receipt_pages import ReceiptPages
 from node_proxy.services import Services
 from node_proxy.status import StatusPages
+from node_proxy.vouchers import VoucherPages
 
 log = logs.get("http")
 requests = logs.Lines("http", "http.request")
@@ -33,6 +35,12 @@ def build_router(services: Services) -> Router:
     router.add("GET", "/v1/models", models.list)
     router.add("GET", "/v1/models/{id}", models.retrieve)
     router.add("GET", "/v1/account", access.account)
+    receipts, vouchers = ReceiptPages(services, access.caller), VoucherPages(services, access.caller)
+    router.add("GET", "/v1/receipts", receipts.page)
+    router.add("GET", "/v1/receipts/{id}", receipts.retrieve)
+    router.add("GET", "/v1/receipts/{id}/proof", receipts.proof)
+    router.add("POST", "/v1/vouchers", vouchers.create)
+    router.add("GET", "/v1/vouchers/{plan}", vouchers.retrieve)
     router.add("GET", "/auth/nonce", access.nonce)
     router.add("POST", "/auth/login", access.login)
     router.add("GET", "/auth/session", access.show_session)
