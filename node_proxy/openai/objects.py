@@ -11,8 +11,7 @@ import hashlib
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -21,8 +20,8 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from node_proxy import logs
-from node_proxy.errors import InvalidValue, Unavailable
-from node_proxy.storage import Database, Db, StorageFailed
+from node_proxy.errors import InvalidValue
+from node_proxy.storage import Database, Db
 from nvm_chain.text import show
 
 log = logs.get("objects")
@@ -31,12 +30,21 @@ Json = dict[str, Any]
 Step = Callable[[Db], None]
 """One change, to be made in a transaction together with others: see `Objects.write`."""
 
-CHILDREN = {"conversation": ("item",), "thread": ("message", "run"), "run": ("step",)}
+CHILDREN = {
+    "response": ("item",),
+    "conversation": ("item", "mirror"),
+    "thread": ("message", "run"),
+    "run": ("step",),
+}
 """What goes when an object goes: kinds whose `parent` it is."""
 
 SWEPT_AT_ONCE = 200
 """Objects that one sweep removes at most, so that no transaction grows long."""
 
+LONGEST_LINE = 1_000
+"""Responses that follow each other, at most."""
+
+_DAY = 86_400
 _NONCE = 12
 _CIPHERS_IN_MEMORY = 4096
 _COLUMNS = "id, kind, subscriber, did, parent, created_at, position, version, expires_at, data"
@@ -81,21 +89,16 @@ class CursorUnknown(InvalidValue):
     """`after` or `before` names nothing in the list (HTTP 400)."""
 
 
-class StorageUnavailable(Unavailable):
-    """What subscribers own can't be read or written now (HTTP 503)."""
-
-    code = "storage_unavailable"
-
-
 class Objects:
     """Everything that subscribers own. secret: the node's; the encryption keys are derived from it.
 
-    Every method raises StorageUnavailable (503) where the database fails.
+    Every method raises StorageFailed where the database fails, which is a 503 at the border.
     """
 
     def __init__(self, database: Database, secret: bytes) -> None:
         self._database = database
         self._seals = _Seals(secret)
+        self._forsaken: set[str] = set()
 
     # ---------------------------------------------------------------------------------------------------------- reads
 
@@ -104,10 +107,9 @@ class Objects:
         query = f"SELECT {_COLUMNS} FROM objects WHERE subscriber = ? AND kind = ? AND id = ?"
 
         def work(db: Db) -> Stored | None:
-            return self._live(db.execute(query, (subscriber, kind, id[:200])).fetchone())
+            return self._live(db.execute(query, (subscriber, kind, _plain(id))).fetchone())
 
-        with _translated():
-            return await self._database.read(work)
+        return await self._database.read(work)
 
     async def list(
         self,
@@ -140,17 +142,16 @@ class Objects:
             found = [one for row in rows[:limit] if (one := self._live(row)) is not None]
             return Page(found[::-1] if backwards else found, len(rows) > limit)
 
-        with _translated():
-            return await self._database.read(work)
+        return await self._database.read(work)
 
     def _position(self, db: Db, name: str, cursor: str, subscriber: str, kind: str, parent: str) -> Sequence[Any]:
         query = "SELECT position, id FROM objects WHERE subscriber = ? AND kind = ? AND id = ? AND parent = ?"
-        row = db.execute(query, (subscriber, kind, cursor[:200], parent)).fetchone()
+        row = db.execute(query, (subscriber, kind, _plain(cursor), parent)).fetchone()
         if row is None:
             raise CursorUnknown(f"`{name}` {show(cursor[:100])} is not in this list.", param=name)
         return tuple(row)
 
-    async def lineage(self, subscriber: str, kind: str, id: str, limit: int) -> Line:
+    async def lineage(self, subscriber: str, kind: str, id: str, limit: int = LONGEST_LINE) -> Line:
         """The object, its parent of the same kind, and so on: oldest first, at most `limit` of them."""
         query = (
             f"WITH RECURSIVE line (depth, {_COLUMNS}) AS ("
@@ -161,11 +162,10 @@ class Objects:
         )
 
         def work(db: Db) -> Line:
-            rows = db.execute(query, (subscriber, kind, id[:200], limit)).fetchall()
+            rows = db.execute(query, (subscriber, kind, _plain(id), limit)).fetchall()
             return [one for row in rows if (one := self._live(row)) is not None]
 
-        with _translated():
-            return await self._database.read(work)
+        return await self._database.read(work)
 
     async def usage(self, subscriber: str) -> int:
         """Bytes that a subscriber's objects take."""
@@ -177,8 +177,7 @@ class Objects:
                 total += int(db.execute(query, (subscriber,)).fetchone()[0])
             return total
 
-        with _translated():
-            return await self._database.read(work)
+        return await self._database.read(work)
 
     def _live(self, row: Sequence[Any] | None) -> Stored | None:
         if row is None:
@@ -213,17 +212,15 @@ class Objects:
             values = (new.did, new.expires_at, len(sealed), sealed, new.subscriber, new.kind, new.id, new.version)
             return db.execute(query, values).rowcount == 1
 
-        with _translated():
-            return replace(new, version=new.version + 1) if await self._database.write(work) else None
+        return replace(new, version=new.version + 1) if await self._database.write(work) else None
 
     async def delete(self, subscriber: str, kind: str, id: str) -> bool:
         """Deletes an object with its children and parts; whether there was one. Durable when it returns."""
 
         def work(db: Db) -> bool:
-            return _delete(db, subscriber, kind, id[:200])
+            return _delete(db, subscriber, kind, _plain(id))
 
-        with _translated():
-            return await self._database.write(work)
+        return await self._database.write(work)
 
     async def write(self, *steps: Step) -> None:
         """Makes several changes, all or nothing; durable when it returns."""
@@ -232,8 +229,7 @@ class Objects:
             for step in steps:
                 step(db)
 
-        with _translated():
-            await self._database.write(work)
+        await self._database.write(work)
 
     def putting(self, new: Stored) -> Step:
         """The step that inserts or replaces an object."""
@@ -265,13 +261,26 @@ class Objects:
 
         return step
 
+    def deleting_children(self, subscriber: str, kind: str, parent: str) -> Step:
+        """The step that deletes all objects of a kind under a parent."""
+        query = "DELETE FROM objects WHERE subscriber = ? AND kind = ? AND parent = ?"
+        return lambda db: _do(db, query, (subscriber, kind, parent))
+
     def keeping(self, subscriber: str, kind: str, id: str, expires_at: int) -> Step:
-        """The step that lets an object live until then at least."""
+        """The step that lets an object, its parent of the same kind, and so on, live until then at least.
+
+        Differences of less than a day aren't worth writing.
+        """
         query = (
-            "UPDATE objects SET expires_at = ? WHERE subscriber = ? AND kind = ? AND id = ? "
-            "AND expires_at > 0 AND expires_at < ?"
+            "UPDATE objects SET expires_at = ? WHERE subscriber = ? AND kind = ? AND expires_at > 0 AND expires_at < ? "
+            "AND id IN (WITH RECURSIVE line (id, parent, depth) AS ("
+            "SELECT id, parent, 1 FROM objects WHERE subscriber = ? AND kind = ? AND id = ? UNION ALL "
+            "SELECT o.id, o.parent, line.depth + 1 FROM line JOIN objects o "
+            "ON o.subscriber = ? AND o.kind = ? AND o.id = line.parent WHERE line.depth < ?) SELECT id FROM line)"
         )
-        return lambda db: _do(db, query, (expires_at, subscriber, kind, id, expires_at))
+        whose = (subscriber, kind)
+        values = (expires_at, *whose, expires_at - _DAY, *whose, id, *whose, LONGEST_LINE)
+        return lambda db: _do(db, query, values)
 
     def _seal(self, new: Stored) -> bytes:
         return self._seals.seal(new.subscriber, f"{new.kind}|{new.id}", orjson.dumps((new.provider_id, new.data)))
@@ -293,17 +302,19 @@ class Objects:
         )
 
         def work(db: Db) -> Parts:
-            rows = db.execute(query, (subscriber, id[:200], after, limit)).fetchall()
+            rows = db.execute(query, (subscriber, _plain(id), after, limit)).fetchall()
             opened = [(row[0], row[1], self._seals.open(subscriber, f"part|{id}|{row[0]}", row[2])) for row in rows]
             return [(number, upto, data) for number, upto, data in opened if data is not None]
 
-        with _translated():
-            return await self._database.read(work)
+        return await self._database.read(work)
 
     # ---------------------------------------------------------------------------------------------------------- locks
 
-    async def lock(self, name: str) -> bool:
-        """Takes a lock for this process; False while somebody holds it. A dead process's lock is taken over."""
+    async def lock(self, name: str, *on_takeover: Step) -> bool:
+        """Takes a lock for this process; False while somebody holds it.
+
+        A dead process's lock is taken over, together with `on_takeover`, which tidies what it left half done.
+        """
         me = self._database.owner
 
         def take(db: Db) -> int | None:
@@ -313,18 +324,31 @@ class Objects:
             row = db.execute("SELECT owner FROM object_locks WHERE name = ?", (name,)).fetchone()
             return 0 if row is None else int(row[0])
 
-        with _translated():
-            holder = await self._database.write(take)
-            if holder is None:
-                return True
-            if holder in (0, me) or not await self._database.gone([holder]):
-                return False
+        holder = await self._database.write(take)
+        if holder is None:
+            return True
+        if holder == me and name in self._forsaken:
+            self._forsaken.discard(name)
+            await self.write(*on_takeover)
+            return True
+        if holder in (0, me) or not await self._database.gone([holder]):
+            return False
+
+        def take_over(db: Db) -> bool:
             query = "UPDATE object_locks SET owner = ? WHERE name = ? AND owner = ?"
-            return await self._database.write(lambda db: db.execute(query, (me, name, holder)).rowcount == 1)
+            if db.execute(query, (me, name, holder)).rowcount != 1:
+                return False
+            for step in on_takeover:
+                step(db)
+            return True
+
+        return await self._database.write(take_over)
 
     async def unlock(self, name: str) -> None:
-        """Gives this process's lock back."""
+        """Gives this process's lock back; where that can't be written down, the next one here takes it over."""
+        self._forsaken.add(name)
         await self.write(self.unlocking(name))
+        self._forsaken.discard(name)
 
     def unlocking(self, name: str) -> Step:
         """The step that gives this process's lock back."""
@@ -338,13 +362,12 @@ class Objects:
 
     async def is_gone(self, owner: int) -> bool:
         """Whether a process that kept something here runs no more."""
-        with _translated():
-            return owner != self._database.owner and bool(await self._database.gone([owner]))
+        return owner != self._database.owner and bool(await self._database.gone([owner]))
 
     # -------------------------------------------------------------------------------------------------------- expiry
 
     async def sweep(self) -> int:
-        """Removes some of the objects whose time is over; how many. Raises StorageUnavailable."""
+        """Removes some of the objects whose time is over; how many. Raises StorageFailed."""
         query = "SELECT subscriber, kind, id FROM objects WHERE expires_at > 0 AND expires_at <= ? LIMIT ?"
 
         def look(db: Db) -> Sequence[Any]:
@@ -353,8 +376,12 @@ class Objects:
         def work(db: Db) -> int:
             return sum(_delete(db, *row) for row in look(db))
 
-        with _translated():
-            return await self._database.write(work) if await self._database.read(look) else 0
+        return await self._database.write(work) if await self._database.read(look) else 0
+
+
+def _plain(id: str) -> str:
+    """Whatever a caller gave as an id, in a form that every database takes."""
+    return id[:200].replace("\0", "")
 
 
 def _do(db: Db, query: str, values: Sequence[Any]) -> None:
@@ -399,13 +426,3 @@ class _Seals:
             if len(self._ciphers) > _CIPHERS_IN_MEMORY:
                 self._ciphers.popitem(last=False)
         return cipher
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except StorageFailed as error:
-        raise StorageUnavailable(
-            "The node can't reach what it keeps for you now. Try again in a moment.", retry_after=1
-        ) from error

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from node_proxy.openai import ids
-from node_proxy.openai.objects import CursorUnknown, Objects, StorageUnavailable, Stored
-from node_proxy.storage import Database, open_database
+from node_proxy.openai.objects import CursorUnknown, Objects, Stored
+from node_proxy.storage import Database, StorageFailed, open_database
 from tests.postgres import Postgres, postgres
 
 pytestmark = pytest.mark.slow
@@ -186,6 +186,7 @@ async def test_parts_are_read_from_any_number_on(objects: Objects) -> None:
 
 
 async def test_a_lock_is_held_by_one_and_taken_over_from_the_dead(objects: Objects, url: str) -> None:
+    await objects.put(thing(id="half"), thing(id="r"))
     assert await objects.lock("conv_1")
     assert not await objects.lock("conv_1")
     await objects.unlock("conv_1")
@@ -195,7 +196,10 @@ async def test_a_lock_is_held_by_one_and_taken_over_from_the_dead(objects: Objec
         assert await Objects(other, SECRET).lock("conv_1")
         if other.dialect == "postgresql":
             assert not await objects.lock("conv_1")
-    assert await objects.lock("conv_1")  # its process has ended
+    assert await objects.lock("conv_1", objects.deleting(ALICE, "response", "half"))  # its process has ended
+    assert not await objects.lock("conv_1", objects.deleting(ALICE, "response", "r"))
+    assert await objects.get(ALICE, "response", "half") is None
+    assert await objects.get(ALICE, "response", "r") is not None
 
 
 async def test_what_has_expired_is_gone_and_is_swept_with_what_belongs_to_it(objects: Objects) -> None:
@@ -214,19 +218,22 @@ async def test_what_has_expired_is_gone_and_is_swept_with_what_belongs_to_it(obj
 
 
 async def test_an_object_in_use_lives_longer_never_shorter(objects: Objects) -> None:
-    await objects.put(thing(id="r", expires_at=int(time.time()) + 100), thing(id="ever"))
+    soon = int(time.time()) + 100
+    await objects.put(thing(id="before", expires_at=soon), thing(id="r", parent="before", expires_at=soon))
+    await objects.put(thing(id="ever"))
     for expires_at in (10**10, 10):
         await objects.write(objects.keeping(ALICE, "response", "r", expires_at))
     await objects.write(objects.keeping(ALICE, "response", "ever", 10**10))
-    found, ever = await objects.get(ALICE, "response", "r"), await objects.get(ALICE, "response", "ever")
-    assert found is not None
+    line = await objects.lineage(ALICE, "response", "r")
+    assert [(one.id, one.expires_at) for one in line] == [("before", 10**10), ("r", 10**10)]
+    ever = await objects.get(ALICE, "response", "ever")
     assert ever is not None
-    assert (found.expires_at, ever.expires_at) == (10**10, 0)
+    assert ever.expires_at == 0
 
 
 async def test_several_changes_happen_together_or_not_at_all(objects: Objects) -> None:
     await objects.write(objects.adding_part(ALICE, "r", 0, b"a"))
-    with pytest.raises(StorageUnavailable):
+    with pytest.raises(StorageFailed):
         await objects.write(objects.putting(thing(id="half")), objects.adding_part(ALICE, "r", 0, b"again"))
     assert await objects.get(ALICE, "response", "half") is None
 
