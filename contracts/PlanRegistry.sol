@@ -9,6 +9,7 @@ import {ISignatureValidator} from "./interfaces/ISignatureValidator.sol";
 import {IToken} from "./interfaces/IToken.sol";
 import {Cid} from "./libraries/Cid.sol";
 import {Ecdsa} from "./libraries/Ecdsa.sol";
+import {Erc6492} from "./libraries/Erc6492.sol";
 import {Money} from "./libraries/Money.sol";
 import {Standing} from "./libraries/Standing.sol";
 import {Till, TillLib} from "./libraries/Till.sol";
@@ -26,6 +27,10 @@ contract PlanRegistry is IPlanRegistry {
 
     /// @inheritdoc IPlanRegistry
     uint256 public constant MIN_REFUND_COOLDOWN = 1 hours;
+    /// @inheritdoc IPlanRegistry
+    uint256 public constant VOUCHER_GAS = 1_000_000;
+    /// @dev Gas to have before a call that gets VOUCHER_GAS: a 64th stays with the caller (EIP-150), the call costs up to 2,600.
+    uint256 private constant VOUCHER_GAS_LEFT = VOUCHER_GAS * 64 / 63 + 5_000;
 
     /// @inheritdoc IPlanRegistry
     address public immutable assetRegistry;
@@ -490,16 +495,13 @@ contract PlanRegistry is IPlanRegistry {
         mapping(address => Standing) storage accounts = _accounts[planId];
         for (uint256 i = 0; i < entries.length; ++i) {
             (address subscriber, uint256 credits) = _claim(batch, i, uint256(entries[i]));
-            Standing standing;
-            uint256 taken;
-            if (vouchers.length == 0) {
-                standing = accounts[subscriber];
-                taken = _min(credits, standing.balance());
-            } else {
-                _checkVoucher(batch.domain, planId, i, subscriber, vouchers[i]);
-                standing = accounts[subscriber];
-                taken = _min(_min(credits, standing.balance()), _room(vouchers[i].ceiling, standing.consumed()));
+            uint256 covered = credits;
+            if (vouchers.length != 0) {
+                uint256 ceiling = _signedCeiling(batch.domain, planId, i, subscriber, vouchers[i]);
+                covered = _min(credits, _room(ceiling, accounts[subscriber].consumed()));
             }
+            Standing standing = accounts[subscriber];
+            uint256 taken = _min(covered, standing.balance());
             if (taken != credits) emit Shortfall(planId, subscriber, msg.sender, number, credits - taken);
             if (taken == 0) continue;
 
@@ -544,14 +546,30 @@ contract PlanRegistry is IPlanRegistry {
         return _min(taken, balance - _min(_escrows[planId][subscriber].free, balance));
     }
 
-    function _checkVoucher(bytes32 domain, bytes32 planId, uint256 index, address subscriber, Voucher calldata voucher)
+    /// @dev The voucher's ceiling, or 0 if the code that judges the signature doesn't accept it.
+    function _signedCeiling(bytes32 domain, bytes32 planId, uint256 index, address subscriber, Voucher calldata voucher)
         private
+        returns (uint256)
     {
         bytes32 hash = keccak256(abi.encode(VOUCHER_TYPEHASH, planId, subscriber, voucher.ceiling));
         hash = keccak256(abi.encodePacked(hex"1901", domain, hash));
-        bool valid = Ecdsa.isSigner(subscriber, hash, voucher.signature)
-            || ISignatureValidator(signatureValidator).isValidSignature(subscriber, hash, voucher.signature);
-        if (!valid) revert InvalidVoucher(index, subscriber, voucher.ceiling);
+        if (Ecdsa.isSigner(subscriber, hash, voucher.signature)) return voucher.ceiling;
+        if (subscriber.code.length == 0 && !Erc6492.isWrapped(voucher.signature)) {
+            revert InvalidVoucher(index, subscriber, voucher.ceiling);
+        }
+        return _walletAccepts(index, subscriber, hash, voucher.signature) ? voucher.ceiling : 0;
+    }
+
+    /// @dev The wallet's code may answer otherwise than it did when the node asked, or burn its gas: only its own entry falls
+    /// short then.
+    function _walletAccepts(uint256 index, address subscriber, bytes32 hash, bytes calldata signature)
+        private
+        returns (bool)
+    {
+        bytes memory question = abi.encodeCall(ISignatureValidator.isValidSignature, (subscriber, hash, signature));
+        if (gasleft() < VOUCHER_GAS_LEFT) revert GasTooLow(index, VOUCHER_GAS_LEFT);
+        (bool done, bytes memory answer) = signatureValidator.call{gas: VOUCHER_GAS}(question);
+        return done && abi.decode(answer, (bool));
     }
 
     /// @inheritdoc IPlanRegistry
@@ -614,7 +632,9 @@ contract PlanRegistry is IPlanRegistry {
         _accounts[planId][msg.sender] = standing.burn(burnt);
         escrow.availableAt = 0;
         // Else somebody could buy up a limited supply and take all of the money back.
-        record.till = record.till.withSold(record.till.sold() - quantity / _quantityPerUnit(record));
+        // The count may have stopped at its maximum and be less than what is given back.
+        uint256 sold = record.till.sold();
+        record.till = record.till.withSold(sold - _min(sold, quantity / _quantityPerUnit(record)));
         if (burnt != 0) emit TransferSingle(msg.sender, msg.sender, address(0), uint256(planId), burnt);
         emit Refunded(planId, msg.sender, timePlan ? 0 : quantity, amount);
         Money.send(record.token, to, amount);

@@ -3,22 +3,23 @@ pragma solidity 0.8.30;
 
 import {ISignatureValidator} from "./interfaces/ISignatureValidator.sol";
 import {Ecdsa} from "./libraries/Ecdsa.sol";
+import {Erc6492} from "./libraries/Erc6492.sol";
 
 /// @title SignatureValidator: see ISignatureValidator, which is the specification.
 contract SignatureValidator is ISignatureValidator {
-    /// @dev What an ERC-6492 signature ends with.
-    bytes32 private constant ERC6492_SUFFIX = 0x6492649264926492649264926492649264926492649264926492649264926492;
     /// @dev bytes4(keccak256("isValidSignature(bytes32,bytes)")), which is also the answer that means yes.
     bytes4 private constant ERC1271_VALID = 0x1626ba7e;
 
     /// @inheritdoc ISignatureValidator
     function isValidSignature(address signer, bytes32 hash, bytes calldata signature) external returns (bool) {
-        uint256 length = signature.length;
-        bool wrapped = length >= 32 && bytes32(signature[length - 32:]) == ERC6492_SUFFIX;
-        if (!wrapped) return Ecdsa.isSigner(signer, hash, signature) || _isValid1271(signer, hash, signature);
+        if (!Erc6492.isWrapped(signature)) {
+            return Ecdsa.isSigner(signer, hash, signature) || _isValid1271(signer, hash, signature);
+        }
 
         // Decoded in a call of its own, so that bytes that are no such triple are a bad signature and not a failure.
-        try this.unwrap(signature[:length - 32]) returns (address factory, bytes memory prepare, bytes memory inner) {
+        try this.unwrap(signature[:signature.length - 32]) returns (
+            address factory, bytes memory prepare, bytes memory inner
+        ) {
             if (_isValid1271(signer, hash, inner)) return true;
             // Deploys the wallet, or prepares one that is deployed. Whether it worked shows in what the wallet says.
             // slither-disable-next-line low-level-calls

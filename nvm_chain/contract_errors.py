@@ -227,6 +227,11 @@ class InvalidVoucher(KnownRefusal):
     )
 
 
+class GasTooLow(KnownRefusal):
+    solidity = "GasTooLow(uint256 index, uint256 needed)"
+    template = "asking the wallet of entry {index} may need {needed} gas, less was left: send the batch with more gas"
+
+
 # ------------------------------------------------------------------------------------------------------------- money
 
 

@@ -3,7 +3,8 @@ pragma solidity 0.8.30;
 
 /// @title IAssetRegistry: assistants, the plans that open them and the nodes that serve them.
 /// @notice A DID is `did:nv:` + 64 hex digits of `didOf(owner, salt)`, known before registration. Only the DID's owner
-/// changes its record (I7). Everything needed to resolve a DID can be read from here with one RPC endpoint.
+/// changes its record (I7); the owner of a plan may besides close the offer under it (`closeOffer`). Everything needed to
+/// resolve a DID can be read from here with one RPC endpoint.
 interface IAssetRegistry {
     // ------------------------------------------------------------------------------------------------------ types
 
@@ -68,7 +69,7 @@ interface IAssetRegistry {
     error AssetUnknown(bytes32 did);
     /// @notice The caller has registered an asset with this salt before.
     error AssetExists(bytes32 did);
-    /// @notice Only the DID's owner may do this (I7).
+    /// @notice Only the DID's owner may do this (I7); closing an offer, also the plan's.
     error NotAssetOwner(bytes32 did, address caller);
     /// @notice Only the account that the hand-over was offered to may accept it.
     error NotPendingOwner(bytes32 did, address caller);

@@ -49,7 +49,8 @@ interface IPlanRegistry is IERC1155 {
     /// @notice A plan's record.
     /// @param owner May pause, retire, hand over and grant. Zero = no such plan.
     /// @param pendingOwner Who may accept the hand-over; zero = none.
-    /// @param sold Units sold so far (grants not counted); a refund takes off the whole units that it gives back.
+    /// @param sold Units sold so far (grants not counted), less the whole units that each refund gave back: parts of a unit
+    /// are not sold again. Counts up to 2^48 - 1, which no plan with a supply reaches.
     /// @param metadata sha-256 digest of the metadata block; the CIDv1 (raw) follows from it. Zero = none.
     /// @param revenue Base units earned so far in all, before the protocol fee, paid out or not. Grows with each
     /// purchase, or, on a refundable plan, with use and time.
@@ -126,7 +127,8 @@ interface IPlanRegistry is IERC1155 {
         uint256 taken,
         bytes32 receiptsRoot
     );
-    /// @notice An entry asked for `missing` credits more than the balance or the voucher allowed; they were not taken.
+    /// @notice An entry asked for `missing` credits more than the balance or the voucher allowed; they were not taken. All that
+    /// the entry asked for, if the subscriber's wallet did not accept the voucher's signature.
     event Shortfall(
         bytes32 indexed planId, address indexed subscriber, address indexed node, uint64 batch, uint256 missing
     );
@@ -161,7 +163,8 @@ interface IPlanRegistry is IERC1155 {
     error NoSubscriber();
     /// @notice The receiving contract does not accept ERC-1155 tokens.
     error UnsafeRecipient(address subscriber);
-    /// @notice The account would hold or have consumed more than 2^88 - 1 credits, or an expiry would leave 40 bits.
+    /// @notice The account would hold or have consumed more than 2^88 - 1 credits, an expiry would leave 40 bits, or the plan's
+    /// revenue 112 (base units; on a refundable plan credits or seconds used up).
     error LimitOverflow();
     /// @notice Only the plan's owner may do this.
     error NotPlanOwner(bytes32 planId, address caller);
@@ -184,8 +187,11 @@ interface IPlanRegistry is IERC1155 {
     error OutsideRule(uint256 index, uint256 calls, uint256 credits, uint256 min, uint256 max);
     /// @notice The plan asks for vouchers: use `settleWithVouchers`, one per entry.
     error VouchersRequired(bytes32 planId, uint256 vouchers, uint256 entries);
-    /// @notice The signature of entry `index` is not the subscriber's for this plan, ceiling, chain and contract.
+    /// @notice The signature of entry `index` is not the subscriber's for this plan, ceiling, chain and contract, and there is no
+    /// wallet that could accept it: the account has no code and the signature is not ERC-6492.
     error InvalidVoucher(uint256 index, address subscriber, uint256 ceiling);
+    /// @notice Less than `needed` gas is left when the subscriber's wallet is to be asked about entry `index`: send more.
+    error GasTooLow(uint256 index, uint256 needed);
     /// @notice The plan's terms exclude refunds.
     error NotRefundable(bytes32 planId);
     /// @notice There is nothing to give back.
@@ -214,6 +220,9 @@ interface IPlanRegistry is IERC1155 {
     /// @notice Smallest cooldown that refundable terms may have, seconds.
     // solhint-disable-next-line func-name-mixedcase
     function MIN_REFUND_COOLDOWN() external view returns (uint256);
+    /// @notice Gas that the check of one voucher by code that is not ours (ERC-1271, ERC-6492) may use.
+    // solhint-disable-next-line func-name-mixedcase
+    function VOUCHER_GAS() external view returns (uint256);
     /// @notice EIP-712 domain separator: name "nvm-chain PlanRegistry", version "1", chain id, this address.
     // solhint-disable-next-line func-name-mixedcase
     function DOMAIN_SEPARATOR() external view returns (bytes32);
@@ -301,12 +310,18 @@ interface IPlanRegistry is IERC1155 {
     /// Credits must be within [calls x min, calls x max] of the rule in force; what the balance doesn't cover is reported
     /// as a Shortfall and not taken. Credits that expired but were not cleared away can still be settled, for calls that
     /// were served before.
-    /// @dev Reverts with NodeNotAuthorised, WrongBatch, EmptyBatch, OutsideRule, VouchersRequired.
+    /// @dev Reverts with NodeNotAuthorised, WrongBatch, EmptyBatch, OutsideRule, VouchersRequired, and on a refundable plan
+    /// LimitOverflow.
     function settle(bytes32 did, bytes32 planId, uint64 batch, bytes32 receiptsRoot, bytes32[] calldata entries)
         external;
 
     /// @notice The same with one voucher per entry, for plans that ask for vouchers; also caps `consumed` at the ceiling.
-    /// @dev Reverts also with InvalidVoucher.
+    /// A signature that plain ECDSA does not settle is shown to the subscriber's wallet (ERC-1271, ERC-6492), whose answer
+    /// nobody can know beforehand. So it can't fail the batch: a wallet that does not say yes within VOUCHER_GAS makes a
+    /// Shortfall of its whole entry, and the node may claim the same calls again in a later batch. A node checks each
+    /// voucher when it is handed in.
+    /// @dev Reverts also with InvalidVoucher, if no wallet is there to be asked: then the node can know, and nothing is lost;
+    /// and with GasTooLow: a wallet always has its VOUCHER_GAS, so the sender can't make it fail.
     function settleWithVouchers(
         bytes32 did,
         bytes32 planId,
@@ -345,7 +360,7 @@ interface IPlanRegistry is IERC1155 {
         view
         returns (uint256 quantity, uint256 amount, uint256 availableAt);
     /// @notice Moves to the plan's revenue what a refundable plan has earned from `subscriber` by expiry or elapsed time.
-    /// Anybody may call it; a purchase, a grant and a refund do it by themselves. Reverts with NotRefundable.
+    /// Anybody may call it; a purchase, a grant and a refund do it by themselves. Reverts with NotRefundable, LimitOverflow.
     function accrue(bytes32 planId, address subscriber) external;
 
     // --------------------------------------------------------------------------------------------------- earnings

@@ -6,7 +6,7 @@ import {IPlanRegistry} from "../../../contracts/interfaces/IPlanRegistry.sol";
 import {World} from "./World.sol";
 import {GasBurningPayee, RevertingPayee} from "./actors/Payees.sol";
 import {ReenteringReceiver} from "./actors/Receivers.sol";
-import {ReenteringFactory} from "./actors/Wallets.sol";
+import {BrokenWallet, ReenteringFactory} from "./actors/Wallets.sol";
 import {DevToken} from "./tokens/DevToken.sol";
 import {ReentrantToken} from "./tokens/Hostile.sol";
 
@@ -157,13 +157,17 @@ contract AttacksTest is World {
             bytes memory wrapped = abi.encodePacked(
                 abi.encode(address(factory), abi.encodeCall(factory.deploy, ()), new bytes(65)), MAGIC_6492
             );
-            // the factory's attempt is undone with the batch: look at it from inside
-            vm.expectCall(address(factory), abi.encodeCall(factory.deploy, ()));
-            refuse(IPlanRegistry.InvalidVoucher.selector);
+            uint64 batch = plans.nextBatch(vouchedDid, vouched, node);
             vm.prank(node);
             plans.settleWithVouchers(
-                vouchedDid, vouched, 1, 0, entries(entry(alice, 1, 10)), vouchers(IPlanRegistry.Voucher(100, wrapped))
+                vouchedDid,
+                vouched,
+                batch,
+                0,
+                entries(entry(alice, 1, 10)),
+                vouchers(IPlanRegistry.Voucher(100, wrapped))
             );
+            assertRefused(factory.attempts() == 1, factory.succeeded(), factory.result());
             eq(standing(vouched, alice).consumed, 0, "nothing moved");
         }
     }
@@ -416,6 +420,32 @@ contract AttacksTest is World {
             bytes32 served = registerAsset(griefed, 1, 10);
             settleOne(served, griefed, alice, 1, 10);
             eq(plans.withdraw(griefed, builder), 0.0001 ether, "the other payee gets its share");
+        }
+    }
+
+    function test_attack_griefingWallet() public {
+        // wallets that revert, burn their gas or lie when their vouchers are checked, before and after an honest entry
+        bytes32 vouched = vouchedPlan();
+        buy(vouched, bob, 1);
+        for (uint256 i; i < 6; i++) {
+            address wallet = address(new BrokenWallet(BrokenWallet.Way(i)));
+            give(vouched, wallet, 1);
+            IPlanRegistry.Voucher[] memory signed = new IPlanRegistry.Voucher[](3);
+            signed[0] = voucher(vouched, keyOf("alice"), alice, 100);
+            signed[1] = IPlanRegistry.Voucher(100, "");
+            signed[2] = voucher(vouched, keyOf("bob"), bob, 100);
+            vm.prank(node);
+            plans.settleWithVouchers{gas: 1_500_000}(
+                did,
+                vouched,
+                uint64(i) + 1,
+                0,
+                entries(entry(alice, 1, 10), entry(wallet, 1, 10), entry(bob, 1, 10)),
+                signed
+            );
+            eq(standing(vouched, alice).consumed, 10 * (i + 1), "those before it are settled");
+            eq(standing(vouched, bob).consumed, 10 * (i + 1), "and those after it");
+            eq(standing(vouched, wallet).consumed, 0, "it is not");
         }
     }
 

@@ -245,6 +245,62 @@ contract RefundTest is World {
         eq(plans.plan(planId).sold, 3, "sold again");
     }
 
+    function test_takeRefund_ofPartsOfAUnitPutsNothingBackOnSale() public {
+        IPlanRegistry.Terms memory terms = refundable(creditTerms());
+        terms.supply = 2;
+        planId = createPlan(terms);
+        did = registerAsset(planId, 1, 100);
+        buy(planId, alice, 1);
+        buy(planId, bob, 1);
+        settleOne(did, planId, alice, 1, 1);
+        settleOne(did, planId, bob, 1, 1);
+        announce(alice);
+        announce(bob);
+        vm.warp(START + 1 days);
+        take(alice);
+        take(bob);
+        eq(plans.plan(planId).sold, 2, "twice 99 credits of 100 are no whole unit");
+        refuse(abi.encodeWithSelector(IPlanRegistry.SoldOut.selector, planId, 1, 0));
+        vm.deal(alice, 1 ether);
+        vm.prank(alice);
+        plans.purchase{value: 1 ether}(planId, alice, 1, NO_BOUND);
+    }
+
+    function test_takeRefund_doesNotGiveThePurchaseLimitBack() public {
+        IPlanRegistry.Terms memory terms = refundable(creditTerms());
+        terms.purchaseLimit = 1;
+        planId = createPlan(terms);
+        buy(planId, alice, 1);
+        announce(alice);
+        vm.warp(START + 1 days);
+        take(alice);
+        eq(plans.plan(planId).sold, 0, "sold again to others");
+        refuse(abi.encodeWithSelector(IPlanRegistry.PurchaseLimitReached.selector, planId, alice, 1, 0));
+        vm.deal(alice, 1 ether);
+        vm.prank(alice);
+        plans.purchase{value: 1 ether}(planId, alice, 1, NO_BOUND);
+    }
+
+    function test_takeRefund_worksAfterTheCountOfUnitsHasStopped() public {
+        // for a few base units somebody buys so many units that the count stops, and takes them all back
+        IPlanRegistry.Terms memory terms = refundable(creditTerms());
+        (terms.price, terms.creditsPerUnit) = (1, 1);
+        planId = createPlan(terms);
+        buy(planId, bob, 5);
+        uint48 most = type(uint48).max;
+        vm.deal(alice, most);
+        vm.prank(alice);
+        plans.purchase{value: most}(planId, alice, most, NO_BOUND);
+        eq(plans.plan(planId).sold, most, "the count has stopped");
+        announce(bob);
+        announce(alice);
+        vm.warp(START + 1 days);
+        eq(take(alice), most, "alice's money");
+        eq(plans.plan(planId).sold, 0, "more was given back than was counted");
+        eq(take(bob), 5, "and bob's");
+        eq(plans.plan(planId).sold, 0, "nothing below zero");
+    }
+
     function test_takeRefund_leavesGrantedCredits() public {
         buy(planId, alice, 1);
         give(planId, alice, 2);

@@ -21,6 +21,7 @@ interface Vm {
     function roll(uint256 number) external;
     function chainId(uint256 id) external;
     function deal(address account, uint256 balance) external;
+    function txGasPrice(uint256 price) external;
     function etch(address account, bytes calldata code) external;
     function load(address account, bytes32 slot) external view returns (bytes32);
     function store(address account, bytes32 slot, bytes32 value) external;
@@ -44,7 +45,6 @@ interface Vm {
     function expectRevert(bytes calldata data) external;
     function expectPartialRevert(bytes4 selector) external;
     function expectEmit(address emitter) external;
-    function expectCall(address callee, bytes calldata data) external;
     function recordLogs() external;
     function getRecordedLogs() external returns (Log[] memory);
     function record() external;

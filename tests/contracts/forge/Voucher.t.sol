@@ -3,7 +3,7 @@ pragma solidity 0.8.30;
 
 import {IPlanRegistry} from "../../../contracts/interfaces/IPlanRegistry.sol";
 import {World} from "./World.sol";
-import {BrokenWallet, Wallet1271, WalletFactory, YesWallet} from "./actors/Wallets.sol";
+import {BrokenWallet, FickleWallet, Wallet1271, WalletFactory, YesWallet} from "./actors/Wallets.sol";
 
 /// @notice settleWithVouchers: `consumed` never rises above the ceiling that the subscriber signed (I9).
 contract VoucherTest is World {
@@ -218,7 +218,7 @@ contract VoucherTest is World {
         bad[1] = new bytes(64);
         bad[2] = new bytes(65);
         bad[3] = abi.encodePacked(good, uint8(0));
-        bad[4] = abi.encodePacked(MAGIC_6492);
+        bad[4] = abi.encodePacked(MAGIC_6492, uint8(0));
         bad[5] = abi.encodePacked(abi.encode(address(0), "", good), MAGIC_6492, uint8(0));
         for (uint256 i; i < bad.length; i++) {
             refuseVoucher(0, alice, 100);
@@ -245,17 +245,89 @@ contract VoucherTest is World {
         settle(1, entries(entry(wallet, 1, 10)), vouchers(voucher(planId, keyOf("alice"), wallet, 8)));
         eq(standing(planId, wallet).consumed, 8, "consumed");
         IPlanRegistry.Voucher memory forged = voucher(planId, keyOf("bob"), wallet, 100);
-        refuseVoucher(0, wallet, 100);
-        settle(2, entries(entry(wallet, 1, 10)), vouchers(forged));
+        expectNothingTaken(2, wallet, forged);
     }
 
-    function test_settleWithVouchers_refusesWalletsWhoseAnswerIsNoYes() public {
+    /// @notice The batch is applied; all that the wallet's entry asks for falls short.
+    function expectNothingTaken(uint64 batch, address wallet, IPlanRegistry.Voucher memory refused) internal {
+        uint88 before = standing(planId, wallet).consumed;
+        vm.expectEmit(address(plans));
+        emit IPlanRegistry.Shortfall(planId, wallet, node, batch, 10);
+        settle(batch, entries(entry(wallet, 1, 10)), vouchers(refused));
+        eq(standing(planId, wallet).consumed, before, "nothing is taken");
+        eq(plans.nextBatch(did, planId, node), batch + 1, "the batch is applied");
+    }
+
+    function test_settleWithVouchers_takesNothingFromWalletsWhoseAnswerIsNoYes() public {
         for (uint256 i; i < 6; i++) {
             address wallet = address(new BrokenWallet(BrokenWallet.Way(i)));
             give(planId, wallet, 1);
-            refuseVoucher(0, wallet, 100);
-            settle(1, entries(entry(wallet, 1, 10)), vouchers(IPlanRegistry.Voucher(100, new bytes(65))));
+            expectNothingTaken(uint64(i) + 1, wallet, IPlanRegistry.Voucher(100, new bytes(65)));
         }
+    }
+
+    function test_settleWithVouchers_aWalletThatChangesItsMindFailsItsOwnEntryOnly() public {
+        // an eth_call has no gas price: the wallet says yes to the node that asks, and no to the transaction
+        FickleWallet wallet = new FickleWallet();
+        give(planId, address(wallet), 1);
+        IPlanRegistry.Voucher[] memory signed = new IPlanRegistry.Voucher[](3);
+        signed[0] = voucher(planId, keyOf("alice"), alice, 10);
+        signed[1] = IPlanRegistry.Voucher(100, "");
+        signed[2] = voucher(planId, keyOf("bob"), bob, 10);
+        bytes32[] memory list = entries(entry(alice, 1, 10), entry(address(wallet), 1, 10), entry(bob, 1, 10));
+        uint256 snapshot = vm.snapshotState();
+        vm.txGasPrice(0);
+        settle(1, list, signed);
+        eq(standing(planId, address(wallet)).consumed, 10, "asked beforehand");
+        vm.revertToState(snapshot);
+
+        vm.txGasPrice(1 gwei);
+        settle(1, list, signed);
+        eq(standing(planId, address(wallet)).consumed, 0, "not accepted");
+        eq(standing(planId, alice).consumed, 10, "alice is settled");
+        eq(standing(planId, bob).consumed, 10, "bob is settled");
+        // what fell short can be claimed again
+        vm.txGasPrice(0);
+        settle(2, entries(entry(address(wallet), 1, 10)), vouchers(signed[1]));
+        eq(standing(planId, address(wallet)).consumed, 10, "settled later");
+    }
+
+    function test_settleWithVouchers_aWalletThatBurnsGasBurnsABoundedAmount() public {
+        address wallet = address(new BrokenWallet(BrokenWallet.Way.BurnsGas));
+        give(planId, wallet, 1);
+        IPlanRegistry.Voucher[] memory signed = new IPlanRegistry.Voucher[](2);
+        signed[0] = IPlanRegistry.Voucher(100, "");
+        signed[1] = voucher(planId, keyOf("alice"), alice, 10);
+        bytes32[] memory list = entries(entry(wallet, 1, 10), entry(alice, 1, 10));
+        uint256 before = gasleft();
+        settle(1, list, signed);
+        vm.assertLe(before - gasleft(), plans.VOUCHER_GAS() + 300_000, "all the gas that there was");
+        eq(standing(planId, alice).consumed, 10, "alice is settled");
+    }
+
+    function testFuzz_settleWithVouchers_noAmountOfGasMakesAGoodVoucherFallShort(uint256 sent) public {
+        address wallet = address(new Wallet1271(alice));
+        give(planId, wallet, 1);
+        bytes memory call = abi.encodeCall(
+            plans.settleWithVouchers,
+            (did, planId, 1, 0, entries(entry(wallet, 1, 10)), vouchers(voucher(planId, keyOf("alice"), wallet, 10)))
+        );
+        vm.prank(node);
+        (bool ok,) = address(plans).call{gas: within(sent, 100_000, 1_300_000)}(call);
+        eq(standing(planId, wallet).consumed, ok ? 10 : 0, "all or nothing");
+    }
+
+    function test_settleWithVouchers_saysWhenTheGasDoesNotReachForAWallet() public {
+        address wallet = address(new Wallet1271(alice));
+        give(planId, wallet, 1);
+        IPlanRegistry.Voucher[] memory signed = new IPlanRegistry.Voucher[](2);
+        signed[0] = voucher(planId, keyOf("bob"), bob, 10);
+        signed[1] = voucher(planId, keyOf("alice"), wallet, 10);
+        bytes32[] memory list = entries(entry(bob, 1, 10), entry(wallet, 1, 10));
+        uint256 needed = plans.VOUCHER_GAS() * 64 / 63 + 5_000;
+        refuse(abi.encodeWithSelector(IPlanRegistry.GasTooLow.selector, 1, needed));
+        vm.prank(node);
+        plans.settleWithVouchers{gas: 1_000_000}(did, planId, 1, 0, list, signed);
     }
 
     function test_settleWithVouchers_takesWalletsThatAreNotDeployedYet() public {
@@ -281,14 +353,14 @@ contract VoucherTest is World {
         bytes memory wrapped = abi.encodePacked(
             abi.encode(address(factory), abi.encodeCall(factory.deploy, (bob, "salt")), inner), MAGIC_6492
         );
-        refuseVoucher(0, wallet, 30);
-        settle(1, entries(entry(wallet, 1, 10)), vouchers(IPlanRegistry.Voucher(30, wrapped)));
+        expectNothingTaken(1, wallet, IPlanRegistry.Voucher(30, wrapped));
         // a factory that deploys something else than the subscriber
         wrapped = abi.encodePacked(
             abi.encode(address(factory), abi.encodeCall(factory.deploy, (alice, "salt")), inner), MAGIC_6492
         );
-        refuseVoucher(0, wallet, 30);
-        settle(1, entries(entry(wallet, 1, 10)), vouchers(IPlanRegistry.Voucher(30, wrapped)));
+        expectNothingTaken(2, wallet, IPlanRegistry.Voucher(30, wrapped));
+        // nothing to unwrap
+        expectNothingTaken(3, wallet, IPlanRegistry.Voucher(30, abi.encodePacked(MAGIC_6492)));
     }
 
     function test_settleWithVouchers_aWalletThatSignsEverythingBindsOnlyItself() public {

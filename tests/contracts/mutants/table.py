@@ -425,9 +425,44 @@ MUTANTS = (
     Mutant(
         "I9 signatures are not checked",
         PLANS,
-        "if (!valid) revert InvalidVoucher",
-        "if (false) revert InvalidVoucher",
+        "if (Ecdsa.isSigner(subscriber, hash, voucher.signature)) return",
+        "if (hash != 0) return",
         LEDGER,
+    ),
+    Mutant(
+        "I9 wallets need not agree",
+        PLANS,
+        "return _walletAccepts(index, subscriber, hash, voucher.signature) ? voucher.ceiling : 0;",
+        "return voucher.ceiling;",
+        "VoucherTest",
+    ),
+    Mutant(
+        "a wallet that disagrees stops the batch",
+        PLANS,
+        "if (subscriber.code.length == 0 && !Erc6492.isWrapped(voucher.signature)) {",
+        "if (!_walletAccepts(index, subscriber, hash, voucher.signature)) {",
+        "VoucherTest|AttacksTest",
+    ),
+    Mutant(
+        "a wallet may burn all the gas",
+        PLANS,
+        "signatureValidator.call{gas: VOUCHER_GAS}",
+        "signatureValidator.call",
+        "VoucherTest",
+    ),
+    Mutant(
+        "the sender may starve a wallet",
+        PLANS,
+        "if (gasleft() < VOUCHER_GAS_LEFT) revert GasTooLow(index, VOUCHER_GAS_LEFT);",
+        "",
+        "VoucherTest",
+    ),
+    Mutant(
+        "a signature that is nobody's is a shortfall",
+        PLANS,
+        "if (subscriber.code.length == 0 && !Erc6492.isWrapped(voucher.signature)) {",
+        "if (subscriber == address(0)) {",
+        "VoucherTest",
     ),
     Mutant(
         "I9 a voucher is good for every plan",
@@ -505,9 +540,16 @@ MUTANTS = (
     Mutant(
         "a refund gives no supply back",
         PLANS,
-        "record.till.sold() - quantity / _quantityPerUnit(record)",
-        "record.till.sold()",
+        "sold - _min(sold, quantity / _quantityPerUnit(record))",
+        "sold",
         LEDGER,
+    ),
+    Mutant(
+        "a refund fails where the count of units stopped",
+        PLANS,
+        "sold - _min(sold, quantity / _quantityPerUnit(record))",
+        "sold - quantity / _quantityPerUnit(record)",
+        "RefundTest",
     ),
     # sales
     Mutant(

@@ -9,6 +9,8 @@ from nvm_chain.plans import PlanId
 from nvm_chain.vouchers import voucher_typed_data
 from tests.contracts.spec.conftest import DAY, Refused, World
 
+STOP = "0x00"
+
 
 def sign(world: World, plan: bytes, ceiling: int) -> tuple[int, bytes]:
     typed = voucher_typed_data(31337, world.plans.address, PlanId(plan), world.subscriber.address, ceiling)
@@ -126,3 +128,18 @@ def test_a_voucher_is_good_for_its_plan_and_its_ceiling_alone(world: World, refu
     for voucher in ((50, signature), sign(world, other, 50), (50, b""), (50, b"\x00" * 65)):
         with refused("InvalidVoucher", index=0, subscriber=world.subscriber, ceiling=50):
             world.plans.settleWithVouchers(did, plan, 1, bytes(32), [world.entry(1, 5)], [voucher], sender=world.node)
+
+
+def test_a_wallet_that_does_not_accept_its_voucher_fails_its_own_entry_only(world: World, refused: Refused) -> None:
+    plan = world.plan(voucherRequired=True)
+    did = world.asset(plan)
+    world.buy(plan)
+    world.buy(plan, who=world.stranger)
+    world.chain.provider.set_code(world.stranger.address, STOP)  # a contract wallet that answers nothing
+    entries = [world.entry(1, 5, world.stranger), world.entry(1, 4)]
+    batch = did, plan, 1, bytes(32), entries, [(50, b""), sign(world, plan, 50)]
+    with refused("GasTooLow", index=0, needed=world.plans.VOUCHER_GAS() * 64 // 63 + 5_000):
+        world.plans.settleWithVouchers(*batch, sender=world.node, gas=900_000)
+    receipt = world.plans.settleWithVouchers(*batch, sender=world.node)
+    assert [(e.subscriber, e.missing) for e in receipt.decode_logs(world.plans.Shortfall)] == [(world.stranger, 5)]
+    assert [e.taken for e in receipt.decode_logs(world.plans.Settled)] == [4]

@@ -35,6 +35,15 @@ contract YesWallet is Wallet1271 {
     }
 }
 
+/// @notice Accepts everything when it is asked for free, as a node asks with eth_call, and nothing in a transaction.
+contract FickleWallet is Wallet1271 {
+    constructor() Wallet1271(address(0)) {}
+
+    function isValidSignature(bytes32, bytes calldata) external view override returns (bytes4) {
+        return tx.gasprice == 0 ? this.isValidSignature.selector : bytes4(0);
+    }
+}
+
 /// @notice Breaks in every way that a wallet's signature check can break.
 contract BrokenWallet is Wallet1271 {
     enum Way {
