@@ -18,20 +18,20 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any
 
-import orjson
-
+from node_proxy import dialects
 from node_proxy.access.keys import ApiKey, Keys
 from node_proxy.admission import Admission, Reservation
 from node_proxy.asgi import Exchange
 from node_proxy.assets import Assets, Assistant
 from node_proxy.config import Settings
-from node_proxy.errors import AssetUnusable, TooManyRequests
+from node_proxy.dialects import Answer
+from node_proxy.errors import TooManyRequests
 from node_proxy.ledger.base import Charge
 from node_proxy.metrics import Metrics
 from node_proxy.openai.face import Face
 from node_proxy.openai.ids import IdMap, safety_identifier
 from node_proxy.pricing import USAGE_MISSING, Usage, price
-from node_proxy.relay.provider import ProviderAnswer, ProviderCall, ProviderClient
+from node_proxy.relay.provider import ProviderClient
 from nvm_chain.definition import Definition
 from nvm_chain.did import Did
 
@@ -39,8 +39,6 @@ HUNG_UP = "hung_up"
 """Flag of a charge whose caller closed the connection before the end."""
 
 Json = dict[str, Any]
-
-_DIALECTS = frozenset({"responses", "responses-stateless"})
 
 
 class Calls:
@@ -190,28 +188,16 @@ class Access:
         """Shows one response. echo: its members that repeat what the caller asked for."""
         return Face(self.ids, str(self.did), echo)
 
-    def ask(
-        self, body: Json, *, caller_params: frozenset[str] = frozenset()
-    ) -> AbstractAsyncContextManager[ProviderAnswer]:
+    def ask(self, body: Json, *, caller_params: frozenset[str] = frozenset()) -> AbstractAsyncContextManager[Answer]:
         """Asks the provider; its answer is read inside the block.
 
         body: a Responses request in provider form, `stream` inside it. caller_params: names of its members whose faults
-        are the caller's. Raises ProviderError in its kinds, AssetUnusable for a dialect that isn't relayed.
+        are the caller's. Raises BadRequest for what the provider's dialect can't say, AssetUnusable where it can't say
+        what the builder set up, ProviderError in its kinds.
         """
-        definition = self.definition
-        if definition.dialect not in _DIALECTS:
-            raise AssetUnusable(
-                f"This assistant's provider speaks {definition.dialect}, which this node doesn't relay yet."
-            )
         body["safety_identifier"] = self.safety_identifier
-        call = ProviderCall(
-            base_url=definition.base_url,
-            path="/responses",
-            key=definition.api_key,
-            body=orjson.dumps(body),
-            caller_params=caller_params,
-        )
-        return _Asking(self._calls.provider.post(call), self.facts, self._calls.metrics)
+        asked = dialects.ask(self._calls.provider, self.definition, body, caller_params=caller_params)
+        return _Asking(asked, self.facts, self._calls.metrics)
 
     async def charge(self, usage: Usage | None, *, hung_up: bool = False) -> Charge:
         """Charges what was used, priced within the offer; durable when it returns. Once per access.
@@ -249,14 +235,12 @@ class _Asking:
 
     __slots__ = ("_asked", "_facts", "_metrics")
 
-    def __init__(
-        self, asked: AbstractAsyncContextManager[ProviderAnswer], facts: dict[str, Any], metrics: Metrics
-    ) -> None:
+    def __init__(self, asked: AbstractAsyncContextManager[Answer], facts: dict[str, Any], metrics: Metrics) -> None:
         self._asked = asked
         self._facts = facts
         self._metrics = metrics
 
-    async def __aenter__(self) -> ProviderAnswer:
+    async def __aenter__(self) -> Answer:
         began = time.perf_counter()
         answer = await self._asked.__aenter__()
         self._metrics.first.observe(time.perf_counter() - began)

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from node_proxy.asgi import Exchange
+from node_proxy.dialects import Answer
 from node_proxy.errors import NodeError, ProviderGarbage
 from node_proxy.ledger.base import Charge
 from node_proxy.openai.calls import Access, Calls, credit_comment, credit_headers
@@ -18,7 +19,7 @@ from node_proxy.openai.metering import read_usage
 from node_proxy.openai.request import Prepared, prepare
 from node_proxy.relay import sse
 from node_proxy.relay.heartbeat import Heartbeat
-from node_proxy.relay.provider import ProviderAnswer, classify
+from node_proxy.relay.provider import classify
 
 _CHARGED = frozenset({"completed", "incomplete"})
 _TAIL_SECONDS = 0.5
@@ -69,7 +70,7 @@ class _Call:
 
     # --------------------------------------------------------------------------------------------------------- plain
 
-    async def _whole(self, answer: ProviderAnswer) -> None:
+    async def _whole(self, answer: Answer) -> None:
         value = await answer.json()
         status = value.get("status")
         if value.get("object") != "response" or status not in ("completed", "incomplete", "failed"):
@@ -83,7 +84,7 @@ class _Call:
 
     # -------------------------------------------------------------------------------------------------------- stream
 
-    async def _stream(self, answer: ProviderAnswer) -> None:
+    async def _stream(self, answer: Answer) -> None:
         events = answer.events()
         exchange = self._exchange
         reserved = (b"x-nvm-credits-reserved", b"%d" % self._access.max_credits)
