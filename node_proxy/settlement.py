@@ -254,6 +254,13 @@ class Settlement:
                         f"know; `nvm-node reconcile` shows the difference",
                     )
                 return  # an earlier batch is on its way
+            vouchers = await self._signed(left)
+            if bare := [subscriber for subscriber, voucher in vouchers.items() if voucher is None]:
+                # Admission asks for one; without it the contract would take nothing.
+                left = await self._park(
+                    left, bare, "the plan asks for a voucher, and the subscriber has handed in none"
+                )
+                continue
             left = await self._rooted(left)
             call = await self._call(left)
             try:
@@ -355,7 +362,6 @@ class Settlement:
 
     async def _set_aside(self, batch: Batch, error: ContractRefused) -> Batch | None:
         """Finds what the contract objects to. Answers what is left to send."""
-        now = int(self._clock())
         if error.name == "WrongBatch":
             return None  # somebody was faster; the next round looks again
         index = error.values.get("index")
@@ -365,8 +371,12 @@ class Settlement:
             bad = [entry.subscriber for entry in batch.entries]
         else:
             return await self._halve(batch)
-        log.error("settlement.parked", batch=batch.number, did=str(Did(batch.did)), entries=len(bad), reason=str(error))
-        return await self._ledger.park(batch.id, bad, str(error), now=now, seen=batch)
+        return await self._park(batch, bad, str(error))
+
+    async def _park(self, batch: Batch, subscribers: list[bytes], reason: str) -> Batch | None:
+        did, count = str(Did(batch.did)), len(subscribers)
+        log.error("settlement.parked", batch=batch.number, did=did, entries=count, reason=reason)
+        return await self._ledger.park(batch.id, subscribers, reason, now=int(self._clock()), seen=batch)
 
     async def _halve(self, batch: Batch) -> Batch:
         keep = batch.entries[: len(batch.entries) // 2]
@@ -376,16 +386,22 @@ class Settlement:
     async def _call(self, batch: Batch) -> Call[None]:
         did, plan = Did(batch.did), PlanId(batch.plan)
         entries = [Entry("0x" + one.subscriber.hex(), one.calls, one.credits) for one in batch.entries]
-        if not await self._takes_vouchers(plan):
+        vouchers = await self._signed(batch)
+        if not vouchers:
             return self._plans.settle(did, plan, batch.number, entries, batch.root)
+        signed = [voucher for voucher in vouchers.values() if voucher is not None]
+        return self._plans.settle_with_vouchers(did, plan, batch.number, entries, signed, batch.root)
+
+    async def _signed(self, batch: Batch) -> dict[bytes, Voucher | None]:
+        """The voucher of each entry, in their order; nothing at all for a plan that asks for none."""
+        if not await self._takes_vouchers(PlanId(batch.plan)):
+            return {}
         accounts = [AccountId(batch.plan, entry.subscriber) for entry in batch.entries]
         known = await self._ledger.vouchers(accounts)
-        # An entry without one can't be admitted; if it is there all the same, the contract names it.
-        signed = [
-            Voucher(found.ceiling, found.signature) if (found := known.get(who)) else Voucher(0, b"")
+        return {
+            who.subscriber: Voucher(found.ceiling, found.signature) if (found := known.get(who)) else None
             for who in accounts
-        ]
-        return self._plans.settle_with_vouchers(did, plan, batch.number, entries, signed, batch.root)
+        }
 
     async def _takes_vouchers(self, plan: PlanId) -> bool:
         """A plan's terms never change."""
