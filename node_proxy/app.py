@@ -17,6 +17,7 @@ from node_proxy.receipt_pages import ReceiptPages
 from node_proxy.services import Services
 from node_proxy.status import StatusPages
 from node_proxy.vouchers import VoucherPages
+from node_proxy.web.pages import WebPages
 
 log = logs.get("http")
 requests = logs.Lines("http", "http.request")
@@ -55,6 +56,7 @@ def build_router(services: Services) -> Router:
     router.add("GET", "/readyz", status.ready)
     router.add("GET", "/metrics", status.metrics)
     router.add("GET", "/.well-known/nvm-node.json", status.well_known)
+    WebPages(services).add_to(router)
     return router
 
 

@@ -1,0 +1,1 @@
+"""The console in a browser: its files, and what it asks the node for."""

@@ -1,0 +1,169 @@
+"""The console's addresses: its files, what it has to know, public pages of assistants, embeds and badges."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from node_proxy.asgi import Exchange, Router
+from node_proxy.errors import AssetNotFound, RouteNotFound
+from node_proxy.web.blocks import BlockPages
+from node_proxy.web.catalogue import Catalogue, Entry
+from node_proxy.web.files import File, Files, page_headers, send
+from node_proxy.web.operator import OperatorPages
+from node_proxy.web.rpc import RpcPages
+from node_proxy.web.words import badge, price_line
+from nvm_chain import __version__
+from nvm_chain.deployments import network_of
+from nvm_chain.did import Did
+from nvm_chain.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from node_proxy.services import Services
+
+_FOREVER = (b"cache-control", b"public, max-age=31536000, immutable")
+
+
+class WebPages:
+    """All that a browser opens."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._files = Files()
+        self._console = File.of("index.html", self._files.text("index.html").encode())
+        self._embed = self._files.text("embed.html")
+        self.catalogue, self.blocks = Catalogue(services), BlockPages(services)
+        self.rpc, self.operator = RpcPages(services), OperatorPages(services)
+
+    def add_to(self, router: Router) -> None:
+        """Registers every address."""
+        router.add("GET", "/", self.console)
+        router.add("GET", "/favicon.svg", self.icon)
+        router.add("GET", "/favicon.ico", self.icon)
+        router.add("GET", "/assets/{name}", self.asset)
+        router.add("GET", "/console.json", self.facts)
+        router.add("GET", "/catalogue", self.catalogue.page)
+        router.add("GET", "/blocks/{cid}", self.blocks.get)
+        router.add("PUT", "/blocks", self.blocks.put)
+        router.add("POST", "/rpc", self.rpc.answer)
+        router.add("GET", "/operator", self.operator.show)
+        router.add("GET", "/a/{did}", self.public)
+        router.add("GET", "/a/{did}/embed", self.embed)
+        router.add("GET", "/a/{did}/badge.svg", self.badge)
+
+    async def console(self, exchange: Exchange) -> None:
+        """GET /: the console; what it shows stands behind the # of the address."""
+        await send(exchange, self._console, page_headers())
+
+    async def icon(self, exchange: Exchange) -> None:
+        """GET /favicon.svg."""
+        await self._send("favicon.svg", exchange)
+
+    async def asset(self, exchange: Exchange) -> None:
+        """GET /assets/{name}: named by their content, so they never change."""
+        await self._send(f"assets/{exchange.params[0]}", exchange)
+
+    async def _send(self, name: str, exchange: Exchange) -> None:
+        file = self._files.get(name)
+        if file is None:
+            raise RouteNotFound(f"The console has no file {name[:100]!r}: load the page again.")
+        await send(exchange, file, [_FOREVER] if name.startswith("assets/") else [(b"cache-control", b"no-cache")])
+
+    async def facts(self, exchange: Exchange) -> None:
+        """GET /console.json: which node, chain and contracts this is."""
+        services = self._services
+        network = network_of(services.chain.chain_id)
+        settings = services.settings
+        providers = [*settings.allowed_hosts, *map(str, settings.allow_local_providers)]
+        await exchange.respond_json(
+            200,
+            {
+                "origin": services.origin,
+                "node": services.identity.address,
+                "version": __version__,
+                "chain": {
+                    "id": network.chain_id,
+                    "title": network.title,
+                    "currency": network.currency,
+                    "rpc_url": network.rpc_url,
+                    "explorer": network.explorer,
+                },
+                "contracts": services.deployment.to_dict(),
+                "from_block": settings.from_block,
+                "providers": providers,
+            },
+            headers=[(b"cache-control", b"no-cache")],
+        )
+
+    # ------------------------------------------------------------------------------------------------------ public
+
+    async def public(self, exchange: Exchange) -> None:
+        """GET /a/{did}: the assistant's page, with what other sites show of a link."""
+        entry = await self._entry(exchange)
+        page = self._files.text("index.html").replace('="./', '="../')
+        if entry is None:
+            await send(exchange, File.of("a.html", page.encode()), page_headers(), status=404)
+            return
+        head = _card(entry, f"{self._services.origin}/a/{entry.did}", self._currency)
+        title = f"<title>{escape(entry.title)}</title>"
+        page = page.replace("<title>nvm</title>", f"{title}\n{head}", 1)
+        await send(exchange, File.of("a.html", page.encode()), page_headers())
+
+    async def embed(self, exchange: Exchange) -> None:
+        """GET /a/{did}/embed: a card for a frame on any site. It has no script; buying happens in a tab of its own."""
+        entry = await self._entry(exchange)
+        if entry is None:
+            raise AssetNotFound("This node serves no such assistant.")
+        offers = [offer for offer in entry.public["offers"] if offer["on_sale"]]
+        page = self._embed.replace('="./', '="../../')
+        for name, value in {
+            "{{title}}": entry.title,
+            "{{description}}": entry.public["description"],
+            "{{price}}": price_line(offers, self._currency),
+            "{{link}}": f"{self._services.origin}/a/{entry.did}",
+        }.items():
+            page = page.replace(name, escape(value).replace("{{", "{&#123;"))
+        headers = [pair for pair in page_headers(framed=True) if pair[0] != b"cross-origin-opener-policy"]
+        await send(exchange, File.of("embed.html", page.encode()), headers)
+
+    async def badge(self, exchange: Exchange) -> None:
+        """GET /a/{did}/badge.svg: for a README."""
+        entry = await self._entry(exchange)
+        offers = [] if entry is None else [offer for offer in entry.public["offers"] if offer["on_sale"]]
+        svg = badge("assistant", price_line(offers, self._currency) if entry else "not served")
+        headers = [
+            (b"cache-control", b"public, max-age=300"),
+            (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"),
+            (b"access-control-allow-origin", b"*"),
+        ]
+        await send(exchange, File.of("badge.svg", svg.encode()), headers)
+
+    @property
+    def _currency(self) -> str:
+        return network_of(self._services.chain.chain_id).currency
+
+    async def _entry(self, exchange: Exchange) -> Entry | None:
+        try:
+            return await self.catalogue.entry(Did.parse(exchange.params[0]))
+        except InvalidInput:
+            return None
+
+
+def _card(entry: Entry, url: str, currency: str) -> str:
+    """Open Graph and the like."""
+    offers = [offer for offer in entry.public["offers"] if offer["on_sale"]]
+    text = " ".join(entry.public["description"].split()) or price_line(offers, currency)
+    properties = {
+        "og:type": "website",
+        "og:title": entry.title,
+        "og:description": text,
+        "og:url": url,
+        "og:site_name": "nvm-chain",
+    }
+    lines = [f'<meta property="{name}" content="{escape(value)}">' for name, value in properties.items()]
+    lines += [
+        '<meta name="twitter:card" content="summary">',
+        f'<meta name="description" content="{escape(text)}">',
+        f'<link rel="canonical" href="{escape(url)}">',
+    ]
+    return "\n".join(lines)

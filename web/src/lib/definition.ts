@@ -1,0 +1,191 @@
+/** What gets sealed, and the form of its fields, as nvm_chain/definition.py checks them. */
+
+import type { Json } from './canonical'
+
+export type Dialect = 'responses' | 'responses-stateless' | 'chat' | 'assistants'
+
+export interface Definition {
+  dialect: Dialect
+  base_url: string
+  api_key: string
+  model: string
+  instructions: string
+  tools: Json[]
+  settings: { [name: string]: Json }
+  assistant_id: string | null
+  allow_http: boolean
+  policy: { [name: string]: Json }
+  pricing: { [name: string]: Json }
+}
+
+/** A field of the definition has the wrong form. Never holds the key. */
+export class DefinitionInvalid extends Error {
+  constructor(
+    readonly field: string,
+    message: string,
+  ) {
+    super(message)
+  }
+}
+
+const NAME = /^[!-~]{1,200}$/
+const SHUT_DOWN =
+  'OpenAI and Azure shut the Assistants API down on 26 August 2026; stored assistants can’t be called or imported any ' +
+  'more. Choose “Model and instructions” instead and copy the assistant’s model and instructions, or give the address ' +
+  'of a server that still speaks Assistants v2.'
+
+const POLICY = {
+  function_tools: false,
+  temperature: false,
+  top_p: false,
+  reasoning: false,
+  max_output_tokens: null,
+  extra_instructions: false,
+  metadata: true,
+  images: false,
+  files: false,
+  structured_output: false,
+  unknown_fields: false,
+}
+const FIXED = { mode: 'fixed', call: 0, input: 0, cached_input: 0, output: 0, reasoning: 0, tool_calls: {} }
+
+export interface Given {
+  kind: 'model' | 'assistant'
+  dialect: Exclude<Dialect, 'assistants'>
+  baseUrl: string
+  assistantId: string
+  model: string
+  instructions: string
+  tools: string
+  settings: string
+  policy: { [name: string]: boolean }
+  /** Micro-credits per token; null = every access costs the offer's minimum. */
+  perToken: { input: number; output: number } | null
+}
+
+/** What is wrong with a provider's key, in words that don't hold it; null if nothing is. */
+export function keyProblem(key: string): string | null {
+  if (!key) return 'is empty; a server that asks for no key takes any word'
+  if (key !== key.trim()) return 'has white space or a newline at an end: copy it again without'
+  if (/^["'`“‘«]|["'`”’»]$/.test(key)) return 'has quotes around it: leave them out'
+  if (/^(bearer |authorization:|basic )/i.test(key)) return 'is a whole header: give the key alone, without Bearer'
+  if (/^[A-Z][A-Z0-9_]*(KEY|TOKEN)=/.test(key)) return 'is an assignment (NAME=key): give what stands after ='
+  if (/^[$<{]/.test(key)) return 'is a placeholder, not a key'
+  if (!/^[!-~]+$/.test(key)) return 'has spaces or characters outside of printable ASCII: copy it again'
+  if (key.length > 4096) return `has ${key.length} characters, at most 4096`
+  return null
+}
+
+/** The provider's address in its normal form. Raises DefinitionInvalid. */
+export function baseUrl(text: string): string {
+  const fail = (message: string) => new DefinitionInvalid('base_url', message)
+  if (/^[a-z]+:\/\/[^/]*@/i.test(text)) throw fail('has credentials before the host: leave them out')
+  if (!/^[!-~]{1,500}$/.test(text) || text.includes('\\')) throw fail('is not a URL such as https://api.openai.com/v1')
+  if (/[?#]/.test(text)) throw fail('has a query or fragment: leave it out')
+  let url: URL
+  try {
+    url = new URL(text)
+  } catch {
+    throw fail('is not a URL such as https://api.openai.com/v1')
+  }
+  if (!text.startsWith('https://') && !text.startsWith('http://')) throw fail('must start with https://')
+  const host = text.split('/')[2] ?? ''
+  if (host !== host.toLowerCase()) throw fail('has capital letters in the host: write it in lower case')
+  if (url.protocol === 'http:' && !isLoopback(url.hostname))
+    throw fail('would cross the network unencrypted: use https')
+  const normal = text.replace(/\/+$/, '')
+  if (url.hostname === 'api.openai.com' && url.pathname === '/')
+    throw fail('lacks the path: write https://api.openai.com/v1')
+  return normal
+}
+
+export function isOpenAi(url: string): boolean {
+  const host = hostOf(url).replace(/:\d+$/, '')
+  const ended = ['openai.com', 'openai.azure.com', 'cognitiveservices.azure.com', 'services.ai.azure.com']
+  return ended.some((name) => host === name || host.endsWith(`.${name}`))
+}
+
+/** Host and port of a provider, as the node's allow-list has it. */
+export function hostOf(url: string): string {
+  try {
+    return new URL(url).host
+  } catch {
+    return ''
+  }
+}
+
+/** Whether a node with this allow-list (hosts, *.hosts, host:port) may call the provider. */
+export function reachable(url: string, providers: string[]): boolean {
+  const host = hostOf(url)
+  return providers.some((one) => one === host || (one.startsWith('*.') && host.endsWith(one.slice(1))))
+}
+
+/** The definition to seal. Raises DefinitionInvalid, whose message holds neither the key nor the instructions. */
+export function makeDefinition(given: Given, apiKey: string): Definition {
+  const url = baseUrl(given.baseUrl.trim())
+  const problem = keyProblem(apiKey)
+  if (problem) throw new DefinitionInvalid('api_key', problem)
+  const stored = given.kind === 'assistant'
+  const model = given.model.trim()
+  const id = given.assistantId.trim()
+  if (stored && isOpenAi(url)) throw new DefinitionInvalid('assistant_id', SHUT_DOWN)
+  if (stored && !NAME.test(id))
+    throw new DefinitionInvalid('assistant_id', 'is not an id: it looks like asst_m3hDiBSEScF4vTyeGGJ8JI8T')
+  if (model.startsWith('asst_'))
+    throw new DefinitionInvalid('model', `is an assistant’s id, not a model. ${isOpenAi(url) ? SHUT_DOWN : ''}`)
+  if (!stored && !NAME.test(model))
+    throw new DefinitionInvalid('model', 'is not a model’s name, such as gpt-5-mini: no spaces, at most 200 characters')
+  if (stored && model && !NAME.test(model)) throw new DefinitionInvalid('model', 'has spaces or is too long')
+  const pricing = given.perToken
+    ? {
+        ...FIXED,
+        mode: 'tokens',
+        input: given.perToken.input,
+        cached_input: given.perToken.input,
+        output: given.perToken.output,
+        reasoning: given.perToken.output,
+      }
+    : FIXED
+  return {
+    dialect: stored ? 'assistants' : given.dialect,
+    base_url: url,
+    api_key: apiKey,
+    model,
+    instructions: given.instructions,
+    tools: tools(given.tools),
+    settings: settings(given.settings),
+    assistant_id: stored ? id : null,
+    allow_http: false,
+    policy: { ...POLICY, ...given.policy },
+    pricing,
+  }
+}
+
+function tools(text: string): Json[] {
+  const value = json('tools', text || '[]')
+  if (!Array.isArray(value)) throw new DefinitionInvalid('tools', 'must be a JSON list: [{"type": "web_search"}]')
+  for (const tool of value)
+    if (typeof tool !== 'object' || tool === null || Array.isArray(tool) || typeof tool.type !== 'string' || !tool.type)
+      throw new DefinitionInvalid('tools', 'has an entry without a type; a tool looks like {"type": "web_search"}')
+  if (value.length > 128) throw new DefinitionInvalid('tools', `has ${value.length} entries, at most 128`)
+  return value
+}
+
+function settings(text: string): { [name: string]: Json } {
+  const value = json('settings', text || '{}')
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new DefinitionInvalid('settings', 'must be a JSON object: {"temperature": 0.7}')
+  return value
+}
+
+function json(field: string, text: string): Json {
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw new DefinitionInvalid(field, 'is not JSON: look for a missing quote, comma or bracket')
+  }
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '[::1]' || /^127(\.\d{1,3}){3}$/.test(host)
+}

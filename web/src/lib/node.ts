@@ -1,0 +1,81 @@
+/** The access node that serves this console. Addresses are relative to where the console was loaded from. */
+
+import type { Address } from 'viem'
+import { strings as t } from '../strings'
+
+/** Base address, with a slash at its end; right below a sub-path and on public pages, too. */
+export const BASE = new URL(import.meta.env.DEV ? '/' : '../', import.meta.url).href
+
+export interface Facts {
+  origin: string
+  node: Address
+  version: string
+  chain: { id: number; title: string; currency: string; rpc_url: string | null; explorer: string | null }
+  contracts: {
+    plan_registry: Address
+    asset_registry: Address
+    node_registry: Address
+    signature_validator: Address
+    lens: Address
+  }
+  from_block: number
+  providers: string[]
+}
+
+/** The node refused, or wasn't reached (status 0). */
+export class NodeFailed extends Error {
+  constructor(
+    message: string,
+    readonly status: number,
+    readonly code: string,
+    readonly param: string | null = null,
+  ) {
+    super(message)
+  }
+}
+
+let csrf = ''
+export function setCsrf(token: string) {
+  csrf = token
+}
+
+let known: Facts | null = null
+export async function loadFacts(): Promise<Facts> {
+  known ??= await api<Facts>('GET', 'console.json')
+  return known
+}
+
+/** What `loadFacts` found; the console shows nothing before. */
+export function facts(): Facts {
+  if (!known) throw new Error('facts are asked for before they are there')
+  return known
+}
+
+export async function api<T>(method: string, path: string, body?: unknown): Promise<T> {
+  const answer = await send(method, path, body instanceof Uint8Array ? body : body && JSON.stringify(body))
+  return (await answer.json()) as T
+}
+
+/** The answer itself, for what isn't JSON. Raises NodeFailed. */
+export async function send(method: string, path: string, body?: unknown, headers: Record<string, string> = {}) {
+  const all: Record<string, string> = { ...headers }
+  if (body !== undefined) all['content-type'] ??= 'application/json'
+  if (method !== 'GET' && csrf && !all.authorization) all['x-csrf-token'] = csrf
+  const credentials = all.authorization ? 'omit' : 'same-origin'
+  let answer: Response
+  try {
+    answer = await fetch(BASE + path, { method, headers: all, body: body as BodyInit, credentials, redirect: 'error' })
+  } catch {
+    throw new NodeFailed(t.errors.nodeGone, 0, 'unreachable')
+  }
+  if (!answer.ok) {
+    const error = (await answer.json().catch(() => null))?.error
+    throw new NodeFailed(
+      error?.message ?? t.errors.status(answer.status),
+      answer.status,
+      error?.code ?? '',
+      error?.param,
+    )
+  }
+  return answer
+}

@@ -1,0 +1,46 @@
+/** Definitions sealed to one node each, in this browser: the envelope of nvm_chain/sealing.py. */
+
+import { decrypt, encrypt } from 'eciesjs'
+import type { Address, Hex } from 'viem'
+import { canonicalBytes, type Json } from './canonical'
+import type { Definition } from './definition'
+import type { Did } from './did'
+
+const BUCKETS = [2, 4, 8, 16, 32, 64, 128].map((kib) => kib * 1024)
+
+export interface Binding {
+  did: Did
+  owner: Address
+  chain_id: number
+  registry: Address
+  node: Address
+  key_version: number
+  expires: number
+}
+
+export class TooLongToSeal extends Error {}
+
+/** Base64 of the ciphertext; the definition leaves the browser in no other form. */
+export function seal(definition: Definition, binding: Binding, key: { x: Hex; y: Hex }): string {
+  const plaintext = canonicalBytes({ v: 1, ...binding, definition: definition as unknown as Json })
+  const size = BUCKETS.find((bucket) => plaintext.length <= bucket)
+  if (!size) throw new TooLongToSeal(`${plaintext.length} bytes, at most ${BUCKETS.at(-1)}`)
+  const padded = new Uint8Array(size).fill(0x20)
+  padded.set(plaintext)
+  plaintext.fill(0)
+  const sealed = encrypt(`04${key.x.slice(2)}${key.y.slice(2)}`, padded)
+  padded.fill(0)
+  return base64(sealed)
+}
+
+/** The plaintext; for tests. */
+export function open(ciphertext: string, privateKey: string): string {
+  const bytes = Uint8Array.from(atob(ciphertext), (char) => char.charCodeAt(0))
+  return new TextDecoder().decode(decrypt(privateKey, bytes))
+}
+
+function base64(bytes: Uint8Array): string {
+  let text = ''
+  for (let i = 0; i < bytes.length; i += 0x8000) text += String.fromCharCode(...bytes.subarray(i, i + 0x8000))
+  return btoa(text)
+}

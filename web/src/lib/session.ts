@@ -1,0 +1,42 @@
+/** Sign-In with Ethereum at the node: a cookie that scripts can't read, and the token that changes need. */
+
+import { effect, signal } from '@preact/signals'
+import type { Address } from 'viem'
+import { api, NodeFailed, setCsrf } from './node'
+import { account, signMessage } from './wallet'
+
+interface Session {
+  subscriber: Address
+  csrf_token: string
+  expires_at: number
+}
+
+export const session = signal<Session | null>(null)
+
+export const signedIn = () => session.value !== null && session.value.subscriber === account.value
+
+export async function startSession() {
+  effect(() => setCsrf(session.value?.csrf_token ?? ''))
+  try {
+    session.value = await api<Session>('GET', 'auth/session')
+  } catch (error) {
+    if (!(error instanceof NodeFailed) || error.status === 0) throw error
+  }
+}
+
+/** Signs in with the connected wallet; asks nothing where it is signed in already. Raises Rejected, NodeFailed. */
+export async function signIn(): Promise<void> {
+  if (signedIn() && (session.value?.expires_at ?? 0) > Date.now() / 1000 + 60) return
+  const { message } = await api<{ message: string }>('GET', `auth/nonce?address=${account.value}`)
+  const signature = await signMessage(message)
+  session.value = await api<Session>('POST', 'auth/session', { message, signature })
+}
+
+export async function signOut(): Promise<void> {
+  const gone = session.value
+  session.value = null
+  if (!gone) return
+  setCsrf(gone.csrf_token)
+  await api('DELETE', 'auth/session').catch(() => null)
+  setCsrf('')
+}

@@ -1,0 +1,405 @@
+/** The few pieces that every page is made of. */
+
+import type { ComponentChildren } from 'preact'
+import { useCallback, useEffect, useId, useRef, useState } from 'preact/hooks'
+import { message } from '../lib/tx'
+import { Rejected } from '../lib/wallet'
+import { strings as t } from '../strings'
+
+export function Page({ title, lead, children }: { title: string; lead?: string; children: ComponentChildren }) {
+  useEffect(() => {
+    document.title = `${title} · ${t.product}`
+  }, [title])
+  return (
+    <div class="page">
+      <header class="title">
+        <h1 tabIndex={-1}>{title}</h1>
+        {lead && <p class="lead">{lead}</p>}
+      </header>
+      {children}
+    </div>
+  )
+}
+
+export function Card({
+  title,
+  children,
+  class: name = '',
+}: {
+  title?: string
+  children: ComponentChildren
+  class?: string
+}) {
+  return (
+    <section class={`card ${name}`}>
+      {title && <h2>{title}</h2>}
+      {children}
+    </section>
+  )
+}
+
+/** A person can't go on: what happened. kind `note` is a plain remark. */
+export function Notice({
+  kind = 'note',
+  children,
+}: {
+  kind?: 'note' | 'good' | 'bad' | 'warn'
+  children: ComponentChildren
+}) {
+  return (
+    <div class={`notice ${kind}`} role={kind === 'bad' ? 'alert' : 'note'}>
+      {children}
+    </div>
+  )
+}
+
+interface FieldProps {
+  label: string
+  hint?: ComponentChildren
+  error?: string
+  optional?: boolean
+  children: (props: { id: string; 'aria-describedby'?: string; 'aria-invalid'?: 'true' }) => ComponentChildren
+}
+
+export function Field({ label, hint, error, optional, children }: FieldProps) {
+  const id = useId()
+  const about = [hint ? `${id}-hint` : '', error ? `${id}-error` : ''].filter(Boolean).join(' ')
+  return (
+    <div class="field">
+      <label for={id}>
+        {label}
+        {optional && <span class="quiet"> {t.optional}</span>}
+      </label>
+      {children({ id, 'aria-describedby': about || undefined, 'aria-invalid': error ? 'true' : undefined })}
+      {hint && (
+        <p class="hint" id={`${id}-hint`}>
+          {hint}
+        </p>
+      )}
+      {error && (
+        <p class="error" id={`${id}-error`}>
+          {error}
+        </p>
+      )}
+    </div>
+  )
+}
+
+interface TextProps {
+  label: string
+  value: string
+  onInput: (value: string) => void
+  hint?: ComponentChildren
+  error?: string
+  optional?: boolean
+  rows?: number
+  mono?: boolean
+  max?: number
+  attributes?: { inputMode?: 'numeric' | 'decimal' | 'url'; spellcheck?: boolean }
+}
+
+export function Text({ label, value, onInput, hint, error, optional, rows, mono, max, attributes }: TextProps) {
+  return (
+    <Field label={label} hint={hint} error={error} optional={optional}>
+      {(props) => {
+        const all = { ...props, ...attributes, maxLength: max, class: mono ? 'mono' : '', value }
+        return rows ? (
+          <textarea {...(all as any)} rows={rows} onInput={(event) => onInput(event.currentTarget.value)} />
+        ) : (
+          <input type="text" {...(all as any)} onInput={(event) => onInput(event.currentTarget.value)} />
+        )
+      }}
+    </Field>
+  )
+}
+
+interface ChoiceProps {
+  label: string
+  value: string
+  options: [value: string, label: string][]
+  onChange: (value: string) => void
+  hint?: ComponentChildren
+}
+
+export function Choice({ label, value, options, onChange, hint }: ChoiceProps) {
+  return (
+    <Field label={label} hint={hint}>
+      {(props) => (
+        <select {...props} value={value} onChange={(event) => onChange(event.currentTarget.value)}>
+          {options.map(([one, name]) => (
+            <option key={one} value={one} selected={one === value}>
+              {name}
+            </option>
+          ))}
+        </select>
+      )}
+    </Field>
+  )
+}
+
+/** A few choices, all in sight. */
+export function Radios({ label, value, options, onChange }: Omit<ChoiceProps, 'hint'>) {
+  const name = useId()
+  return (
+    <fieldset class="radios">
+      <legend>{label}</legend>
+      <div>
+        {options.map(([one, text]) => (
+          <label key={one}>
+            <input type="radio" name={name} value={one} checked={one === value} onChange={() => onChange(one)} />
+            <span>{text}</span>
+          </label>
+        ))}
+      </div>
+    </fieldset>
+  )
+}
+
+export function Check({
+  label,
+  checked,
+  onChange,
+}: {
+  label: string
+  checked: boolean
+  onChange: (on: boolean) => void
+}) {
+  return (
+    <label class="check">
+      <input type="checkbox" checked={checked} onChange={(event) => onChange(event.currentTarget.checked)} /> {label}
+    </label>
+  )
+}
+
+/** Shows that it works while it does; what goes wrong is said below it. */
+export function Action({
+  label,
+  run,
+  kind = '',
+  disabled,
+  onError,
+}: {
+  label: ComponentChildren
+  run: () => Promise<unknown> | unknown
+  kind?: '' | 'primary' | 'quiet-button' | 'danger'
+  disabled?: boolean
+  onError?: (error: unknown) => void
+}) {
+  const { busy, problem, start } = useWork(run, onError)
+  return (
+    <>
+      <button type="button" class={`button ${kind}`} disabled={disabled || busy} aria-busy={busy} onClick={start}>
+        {label}
+      </button>
+      {problem && !onError && (
+        <p class="error" role="alert">
+          {problem}
+        </p>
+      )}
+    </>
+  )
+}
+
+export function useWork(run: () => Promise<unknown> | unknown, onError?: (error: unknown) => void) {
+  const [busy, setBusy] = useState(false)
+  const [problem, setProblem] = useState('')
+  const alive = useRef(true)
+  useEffect(
+    () => () => {
+      alive.current = false
+    },
+    [],
+  )
+  const start = async () => {
+    setBusy(true)
+    setProblem('')
+    try {
+      await run()
+    } catch (error) {
+      if (!(error instanceof Error)) console.error(error)
+      onError?.(error)
+      if (alive.current) setProblem(error instanceof Rejected ? t.errors.rejected : message(error))
+    } finally {
+      if (alive.current) setBusy(false)
+    }
+  }
+  return { busy, problem, start }
+}
+
+export interface Loaded<T> {
+  value: T | undefined
+  problem: string
+  again: () => void
+}
+
+/** Loads something whenever `key` changes, and again on demand; an older answer never replaces a newer one. */
+export function useLoad<T>(load: () => Promise<T>, key: unknown): Loaded<T> {
+  const [value, setValue] = useState<T>()
+  const [problem, setProblem] = useState('')
+  const [turn, setTurn] = useState(0)
+  const held = useRef(load)
+  held.current = load
+  useEffect(() => {
+    let current = true
+    setProblem('')
+    held.current().then(
+      (found) => current && setValue(() => found),
+      (error) => current && setProblem(message(error)),
+    )
+    return () => {
+      current = false
+    }
+  }, [key, turn])
+  const again = useCallback(() => setTurn((now) => now + 1), [])
+  return { value, problem, again }
+}
+
+/** What was loaded, or that it loads, or why it can't. */
+export function Await<T>({ of, children }: { of: Loaded<T>; children: (value: T) => ComponentChildren }) {
+  if (of.problem)
+    return (
+      <Notice kind="bad">
+        <p>{of.problem}</p>
+        <button type="button" class="button" onClick={of.again}>
+          {t.again}
+        </button>
+      </Notice>
+    )
+  if (of.value === undefined)
+    return (
+      <p class="loading" role="status">
+        {t.loading}
+      </p>
+    )
+  return <>{children(of.value)}</>
+}
+
+export function Copy({ text, label = t.copy }: { text: string; label?: string }) {
+  const [done, setDone] = useState(false)
+  const copy = async () => {
+    await navigator.clipboard.writeText(text)
+    setDone(true)
+    setTimeout(() => setDone(false), 1500)
+  }
+  return (
+    <button type="button" class="button small" onClick={copy}>
+      <span aria-live="polite">{done ? t.copied : label}</span>
+    </button>
+  )
+}
+
+export function Code({ text, label }: { text: string; label: string }) {
+  return (
+    <div class="code">
+      <Copy text={text} />
+      <pre tabIndex={0} role="region" aria-label={label}>
+        <code>{text}</code>
+      </pre>
+    </div>
+  )
+}
+
+export function Facts({ rows }: { rows: [string, ComponentChildren][] }) {
+  return (
+    <dl class="facts">
+      {rows.map(([name, value]) => (
+        <div key={name}>
+          <dt>{name}</dt>
+          <dd>{value}</dd>
+        </div>
+      ))}
+    </dl>
+  )
+}
+
+export function Tags({ tags, onPick }: { tags: string[]; onPick?: (tag: string) => void }) {
+  if (!tags.length) return null
+  return (
+    <ul class="tags" aria-label={t.tags}>
+      {tags.map((tag) => (
+        <li key={tag}>
+          {onPick ? (
+            <button type="button" class="tag" onClick={() => onPick(tag)}>
+              {tag}
+            </button>
+          ) : (
+            <span class="tag">{tag}</span>
+          )}
+        </li>
+      ))}
+    </ul>
+  )
+}
+
+export function Tabs<K extends string>({
+  label,
+  tabs,
+  value,
+  onPick,
+}: {
+  label: string
+  tabs: [K, string][]
+  value: K
+  onPick: (key: K) => void
+}) {
+  const move = (event: KeyboardEvent, at: number) => {
+    const step = event.key === 'ArrowRight' ? 1 : event.key === 'ArrowLeft' ? -1 : 0
+    const next = step && tabs[(at + step + tabs.length) % tabs.length]
+    if (!next) return
+    onPick(next[0])
+    const row = (event.currentTarget as HTMLElement).parentElement
+    requestAnimationFrame(() => row?.querySelector<HTMLElement>('[aria-selected=true]')?.focus())
+  }
+  return (
+    <div class="tabs" role="tablist" aria-label={label}>
+      {tabs.map(([key, name], at) => (
+        <button
+          key={key}
+          type="button"
+          role="tab"
+          aria-selected={key === value}
+          tabIndex={key === value ? 0 : -1}
+          onClick={() => onPick(key)}
+          onKeyDown={(event) => move(event, at)}
+        >
+          {name}
+        </button>
+      ))}
+    </div>
+  )
+}
+
+export function Dialog({
+  title,
+  onClose,
+  children,
+}: {
+  title: string
+  onClose: () => void
+  children: ComponentChildren
+}) {
+  const box = useRef<HTMLDialogElement>(null)
+  const id = useId()
+  useEffect(() => {
+    const one = box.current
+    one?.showModal()
+    return () => one?.close()
+  }, [])
+  return (
+    <dialog
+      ref={box}
+      aria-labelledby={id}
+      onCancel={(event) => {
+        event.preventDefault()
+        onClose()
+      }}
+    >
+      <h2 id={id}>{title}</h2>
+      {children}
+    </dialog>
+  )
+}
+
+export function Empty({ children }: { children: ComponentChildren }) {
+  return <div class="empty">{children}</div>
+}

@@ -1,0 +1,82 @@
+/** The dialog before a transaction, and what becomes of those that were sent. */
+
+import { asking, dismiss, explorerLink, sent } from '../lib/tx'
+import { strings as t } from '../strings'
+import { Dialog, Facts, Notice } from './basics'
+
+export function TransactionDialog() {
+  const shown = asking.value
+  if (!shown) return null
+  const { intent, step, costs, problem, answer } = shown
+  return (
+    <Dialog title={intent.title} onClose={() => step !== 'wallet' && answer(false)}>
+      <ul class="effects">
+        {intent.effects.map((effect) => (
+          <li key={effect}>{effect}</li>
+        ))}
+      </ul>
+      {step === 'checking' && (
+        <p class="loading" role="status">
+          {t.tx.checking}
+        </p>
+      )}
+      {step === 'failed' && (
+        <Notice kind="bad">
+          <p>{t.tx.wouldFail}</p>
+          <p>{problem}</p>
+        </Notice>
+      )}
+      {costs.length > 0 && <Facts rows={costs} />}
+      {step === 'wallet' && (
+        <p class="loading" role="status">
+          {t.tx.inWallet}
+        </p>
+      )}
+      <p class="row end">
+        <button type="button" class="button" disabled={step === 'wallet'} onClick={() => answer(false)}>
+          {step === 'failed' ? t.close : t.cancel}
+        </button>
+        {step !== 'failed' && (
+          <button type="button" class="button primary" disabled={step !== 'ready'} onClick={() => answer(true)}>
+            {t.tx.go}
+          </button>
+        )}
+      </p>
+    </Dialog>
+  )
+}
+
+export function TransactionTray() {
+  if (!sent.value.length) return null
+  return (
+    <section class="tray" aria-label={t.tx.tray}>
+      <ul>
+        {sent.value.slice(0, 4).map((one) => {
+          const link = explorerLink(one.hash)
+          return (
+            <li key={one.hash} class={one.state}>
+              <span role="status">
+                <b>{one.title}</b> <span class="state">{t.tx.states[one.state]}</span>
+              </span>{' '}
+              {link ? (
+                <a href={link} target="_blank" rel="noopener noreferrer">
+                  {t.tx.look}
+                </a>
+              ) : (
+                <span class="mono quiet">{one.hash.slice(0, 10)}…</span>
+              )}
+              <button
+                type="button"
+                class="button small"
+                aria-label={t.tx.dismiss(one.title)}
+                onClick={() => dismiss(one.hash)}
+              >
+                ×
+              </button>
+            </li>
+          )
+        })}
+      </ul>
+    </section>
+  )
+}
