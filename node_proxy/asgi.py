@@ -7,7 +7,7 @@ import itertools
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, MutableMapping
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 import orjson
@@ -49,6 +49,28 @@ class ClientGone(Exception):
     """The client closed the connection before its request was complete: there is nobody to answer."""
 
 
+class Tape(Protocol):
+    """Records an answer, for whoever asks for the same again: see `answers`. raw: the request's body, once it is read.
+
+    listens: whether it records a stream to its end also after the client hung up.
+    """
+
+    raw: bytes | None
+    listens: bool
+
+    async def promised(self, data: bytes) -> None:
+        """`data` is the rest of the answer, if the charge that is made now gets to disk."""
+
+    def began(self, status: int, headers: Headers) -> None:
+        """An answer begins."""
+
+    def written(self, data: bytes) -> None:
+        """A piece of it, whether or not somebody was there to get it."""
+
+    async def ended(self) -> None:
+        """It is complete, and its end hasn't left yet."""
+
+
 class Exchange:
     """One request and its answer.
 
@@ -71,7 +93,7 @@ class Exchange:
             "path",
             "scope",
         ),
-        *("status", "written_at"),
+        *("status", "tape", "written_at"),
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,6 +108,7 @@ class Exchange:
         self.status = 0
         self.facts: dict[str, Any] = {}
         self.written_at = 0.0
+        self.tape: Tape | None = None
         self._now = time.monotonic
         self._left: asyncio.Future[None] | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -114,6 +137,8 @@ class Exchange:
 
     async def body(self, limit: int, seconds: float) -> bytes:
         """The whole body. Raises BodyTooLarge, RequestTimeout, UnsupportedMediaType (compressed), ClientGone."""
+        if self.tape is not None and self.tape.raw is not None:
+            return self.tape.raw
         if self.headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise UnsupportedMediaType("Compressed request bodies aren't taken: send the JSON as it is.")
         length = self.headers.get(b"content-length", b"")
@@ -153,6 +178,8 @@ class Exchange:
                 f"The body's type is {shown!r}: send JSON with `content-type: application/json`."
             )
         raw = await self.body(limit, seconds)
+        if self.tape is not None:
+            self.tape.raw = raw
         try:
             value = orjson.loads(raw)
         except orjson.JSONDecodeError as error:
@@ -175,6 +202,10 @@ class Exchange:
             (b"x-content-type-options", b"nosniff"),
             *headers,
         ]
+        if self.tape is not None:
+            self.tape.began(status, start)
+            self.tape.written(body)
+            await self.tape.ended()
         await self._send({"type": "http.response.start", "status": status, "headers": start})
         await self._send({"type": "http.response.body", "body": body})
 
@@ -196,6 +227,8 @@ class Exchange:
             (b"x-content-type-options", b"nosniff"),
             *headers,
         ]
+        if self.tape is not None:
+            self.tape.began(200, start)
         await self._send({"type": "http.response.start", "status": 200, "headers": start})
         loop = asyncio.get_running_loop()
         self._now = loop.time
@@ -204,13 +237,17 @@ class Exchange:
         self._watching = loop.create_task(self._watch())
 
     async def write(self, data: bytes) -> None:
-        """Sends a piece now. Does nothing once the client has hung up, or has stopped to read for too long."""
+        """Sends a piece now. Nothing leaves once the client has hung up, or has stopped to read for too long."""
+        if self.tape is not None:
+            self.tape.written(data)
         if not self.gone:
             self.written_at = self._now()
             await self._send_in_time({"type": "http.response.body", "body": data, "more_body": True})
 
     async def finish(self) -> None:
         """The stream's regular end; without it the connection is closed."""
+        if self.tape is not None:
+            await self.tape.ended()
         if not self.gone:
             await self._send_in_time({"type": "http.response.body", "body": b""})
 
@@ -224,6 +261,32 @@ class Exchange:
     def gone(self) -> bool:
         """Whether the client of a stream hung up, or might as well have."""
         return self._left is not None and self._left.done()
+
+    @property
+    def heard(self) -> bool:
+        """Whether what is written to a stream is of use to anybody: the client, or a tape for its next try."""
+        return not self.gone or (self.tape is not None and self.tape.listens)
+
+    async def promise(self, data: bytes) -> None:
+        """To be called before a charge: `data`, the whole body or the rest of a stream, is sent once it is made.
+
+        So the answer isn't lost with a node that fails between the two, where somebody may ask for it again.
+        """
+        if self.tape is not None:
+            await self.tape.promised(data)
+
+    def hung_up(self) -> bool:
+        """Whether the client has closed the connection, as far as the server knows. To be asked after the body."""
+        if self._left is not None:
+            return self.gone
+        receiving = self._receive()
+        try:
+            receiving.send(None)  # one step: it answers at once if the connection is closed, else it would wait
+        except StopIteration as got:
+            return bool(got.value["type"] == "http.disconnect")
+        finally:
+            receiving.close()
+        return False
 
     def on_gone(self, callback: Callable[[], None]) -> None:
         """Calls back once when the client of a stream is gone."""

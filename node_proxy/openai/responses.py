@@ -78,6 +78,7 @@ class _Call:
                 "The assistant's provider didn't answer with a finished response. Nothing was charged."
             )
         shown = orjson.dumps(self._face.response(value))
+        await self._exchange.promise(shown)
         charge = await self._charge(value) if status in _CHARGED else None
         self._access.ended(str(status))
         await self._exchange.respond(200, shown, headers=[*answer.headers, *credit_headers(charge)])
@@ -136,7 +137,7 @@ class _Call:
                 if out:
                     await self._exchange.write(b"".join(out))
                 return kind, value
-            if not self._exchange.gone:
+            if self._exchange.heard:
                 shown = self._face.event(value)
                 if shown is not None:
                     out.append(sse.event(kind, shown))
@@ -150,10 +151,11 @@ class _Call:
         response = value.get("response")
         if not isinstance(response, dict):
             raise ProviderGarbage("The assistant's provider sent a broken event. Nothing was charged.")
+        end = sse.event(kind, self._face.event(value))
+        await self._exchange.promise(end)
         charge = None if kind == "response.failed" else await self._charge(response)
         self._access.ended(kind.removeprefix("response."))
-        shown = self._face.event(value)
-        await self._exchange.write(credit_comment(charge) + sse.event(kind, shown))
+        await self._exchange.write(credit_comment(charge) + end)
         await self._exchange.finish()
 
     async def _fail(self, error: NodeError) -> None:
