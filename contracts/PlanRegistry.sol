@@ -495,13 +495,13 @@ contract PlanRegistry is IPlanRegistry {
         mapping(address => Standing) storage accounts = _accounts[planId];
         for (uint256 i = 0; i < entries.length; ++i) {
             (address subscriber, uint256 credits) = _claim(batch, i, uint256(entries[i]));
-            uint256 covered = credits;
+            uint256 taken = credits;
             if (vouchers.length != 0) {
                 uint256 ceiling = _signedCeiling(batch.domain, planId, i, subscriber, vouchers[i]);
-                covered = _min(credits, _room(ceiling, accounts[subscriber].consumed()));
+                taken = _min(taken, _room(ceiling, accounts[subscriber].consumed()));
             }
             Standing standing = accounts[subscriber];
-            uint256 taken = _min(covered, standing.balance());
+            taken = _min(taken, standing.balance());
             if (taken != credits) emit Shortfall(planId, subscriber, msg.sender, number, credits - taken);
             if (taken == 0) continue;
 
