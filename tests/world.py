@@ -40,7 +40,9 @@ from nvm_chain.purchases import buy
 from nvm_chain.registration import Draft, Registration, named_salt, pin, register_assistant
 from nvm_chain.secret import Secret
 from nvm_chain.wallet import LocalWallet, Wallet
+from tests import leaks
 from tests.anvil import CHAIN_ID, KEYS, binary
+from tests.leaks import Watch
 from tests.processes import Child, child
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -151,6 +153,7 @@ class World:
     provider: ProviderProcess
     node: NodeProcess
     store: LocalStore
+    leaks: Watch
     builder: LocalWallet
     operator: LocalWallet
 
@@ -194,6 +197,9 @@ class World:
         enter = self._stack.enter_async_context
         self.folder = self._folder or Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="nvm-world-")))
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.leaks = Watch()
+        self.leaks.note(PROVIDER_KEY)
+        self._stack.callback(self.leaks.check, self.folder)
         self.store = LocalStore(self.folder / "blocks")
         anvil = await enter(self._anvil())
         self._children.append(anvil)
@@ -243,9 +249,13 @@ class World:
             "poll_interval": "0.2",
             "confirmations": "1",
         }
+        if level := os.environ.get(leaks.DEBUG):
+            common["log_level"] = level
         if self._stand_in:
             common["allow_local_providers"] = urlsplit(self.provider.url).netloc
         node = NodeProcess(url, wallet, receipt, {**common, **(settings or {})}, self._children.append)
+        for name in ("settlement_key", "encryption_key"):
+            self.leaks.note(common[name])
         self._stack.push_async_callback(node.stop)
         if serve:
             await node.start()
@@ -296,7 +306,9 @@ class World:
         if "base_url" not in fields:
             here = {"base_url": self.provider.url, "api_key": Secret(self.provider.key), "model": "stand-in"}
             fields = {**here, **fields}
-        return Definition(**{"instructions": "You answer briefly.", **fields})
+        fields = {"instructions": "You answer briefly.", **fields}
+        self.leaks.note(fields["instructions"])
+        return Definition(**fields)
 
     async def register(
         self,
@@ -345,6 +357,8 @@ class World:
             body = {"message": message, "signature": signature, **wishes}
             async with http.post(f"{base}/auth/login", json=body) as answer:
                 key: str = (await answer.json())["key"]
+                self.leaks.note(key)
+                self.leaks.note(signature)
                 return key
 
     def openai(self, key: str, *, node: NodeProcess | None = None, retries: int = 0) -> OpenAI:
