@@ -22,6 +22,7 @@ from node_proxy.ledger.base import (
     LedgerFailed,
     LedgerInUse,
     NotEnoughCredits,
+    Promise,
     ReservationGone,
     Snapshot,
 )
@@ -450,7 +451,142 @@ async def test_one_process_leads(ledger: Ledger, url: str) -> None:
             assert second
 
 
+# -------------------------------------------------------------------------------------------------- two leaders
+
+
+async def test_a_step_on_a_batch_that_somebody_else_has_moved_on_is_refused(ledger: Ledger) -> None:
+    for who in (ALICE, BOB):
+        await charge(ledger, who, 5)
+    seen = await ledger.prepare(DID, PLAN, NODE, 1, max_entries=9, now=9)
+    assert seen is not None
+    # Another process believes that it leads, too, and sets an entry aside.
+    await ledger.park(seen.id, [BOB.subscriber], "why", now=10, seen=seen)
+    with pytest.raises(BatchConflict, match="changed by another process"):
+        await ledger.attempt(seen.id, attempt(), seen=seen)
+    now = await ledger.batch(seen.id)
+    sent = await ledger.attempt(now.id, attempt(), seen=now)
+    # A transaction may exist: nobody who doesn't know of it may change the batch, or sign another one.
+    for step in (
+        ledger.shrink(now.id, [ALICE.subscriber], seen=now),
+        ledger.park(now.id, [ALICE.subscriber], "why", now=10, seen=now),
+        ledger.attempt(now.id, attempt(nonce=1), seen=now),
+    ):
+        with pytest.raises(BatchConflict, match="changed by another process"):
+            await step
+    await ledger.attempt(sent.id, attempt(fee=2), seen=sent)
+    assert [one.state for one in await ledger.batches(BatchState.PARKED, BatchState.SENT)] == ["sent", "parked"]
+
+
+async def test_a_root_is_part_of_what_was_seen(ledger: Ledger) -> None:
+    await charge(ledger, ALICE, 5)
+    seen = await ledger.prepare(DID, PLAN, NODE, 1, max_entries=9, now=9)
+    assert seen is not None
+    rooted = await ledger.set_root(seen.id, b"\x05" * 32)
+    with pytest.raises(BatchConflict):
+        await ledger.attempt(seen.id, attempt(), seen=seen)
+    await ledger.attempt(seen.id, attempt(), seen=rooted)
+    with pytest.raises(BatchConflict):
+        await ledger.set_root(seen.id, b"\x06" * 32)
+
+
+# ------------------------------------------------------------------------------------------------------ vouchers
+
+
+async def test_a_voucher_bounds_what_is_consumed_charged_and_reserved_together(ledger: Ledger) -> None:
+    await ledger.advance(checkpoint(2), [Snapshot(ALICE, 2, 100, 30, 0, 0, 1)])
+
+    async def reserve_under(ceiling: int, credits: int) -> Hold:
+        return await ledger.reserve(ALICE, DID, credits, key_id="k", key_budget=None, request_id="r", ceiling=ceiling)
+
+    with pytest.raises(NotEnoughCredits):
+        await reserve_under(0, 1)
+    with pytest.raises(NotEnoughCredits):
+        await reserve_under(40, 11)
+    hold = await reserve_under(40, 10)
+    with pytest.raises(NotEnoughCredits):
+        await reserve_under(40, 1)
+    await ledger.capture(hold, 4, None)
+    hold = await reserve_under(40, 6)
+    with pytest.raises(NotEnoughCredits):
+        await reserve_under(40, 1)
+    await ledger.release(hold)
+    assert (await ledger.standing(ALICE)).under(40) == 6
+    assert (await ledger.standing(ALICE)).under(20) == 0
+    with pytest.raises(NotEnoughCredits):  # a voucher makes no credits
+        await reserve_under(10_000, 97)
+
+
+async def test_500_calls_at_once_under_a_ceiling_of_60_are_60_charges(ledger: Ledger) -> None:
+    await ledger.keep_voucher(Promise(ALICE, 60, b"signed", 1))
+    known = await ledger.voucher(ALICE)
+    assert known is not None
+
+    async def call() -> bool:
+        try:
+            hold = await ledger.reserve(
+                ALICE, DID, 1, key_id="k", key_budget=None, request_id="r", ceiling=known.ceiling
+            )
+        except NotEnoughCredits:
+            return False
+        await asyncio.sleep(0)
+        await ledger.capture(hold, 1, None)
+        return True
+
+    assert sum(await asyncio.gather(*(call() for _ in range(500)))) == 60
+    assert (await ledger.standing(ALICE)).captured == 60
+
+
+async def test_only_a_higher_voucher_is_kept(ledger: Ledger, url: str) -> None:
+    assert await ledger.voucher(ALICE) is None
+    for ceiling, kept in ((10, True), (10, False), (9, False), (MAX_CREDITS, True)):
+        assert await ledger.keep_voucher(Promise(ALICE, ceiling, b"%d" % ceiling, 1)) is kept
+    assert await ledger.keep_voucher(Promise(BOB, 1, b"1", 2))
+    assert await ledger.vouchers([BOB, ALICE, AccountId(PLAN, b"\x0c" * 20)]) == {
+        BOB: Promise(BOB, 1, b"1", 2),
+        ALICE: Promise(ALICE, MAX_CREDITS, b"%d" % MAX_CREDITS, 1),
+    }
+    async with open_ledger(url, serving=False) as other:
+        assert await other.voucher(ALICE) == await ledger.voucher(ALICE)
+
+
 # ---------------------------------------------------------------------------------------------------- people
+
+
+async def test_charges_are_found_by_assistant_plan_state_and_place(ledger: Ledger) -> None:
+    async def charge_for(did: bytes, credits: int) -> str:
+        hold = await ledger.reserve(ALICE, did, credits, key_id="k", key_budget=None, request_id="r")
+        return (await ledger.capture(hold, credits, None)).id
+
+    other = b"\x11" * 32
+    ids = [await charge_for(did, n) for n, did in enumerate([DID, other, DID], 1)]
+    batch = await ledger.prepare(DID, PLAN, NODE, 1, max_entries=9, now=9)
+    assert batch is not None
+    await ledger.attempt(batch.id, attempt())
+    ids += [await charge_for(did, n) for n, did in enumerate([DID, other], 4)]
+    await charge(ledger, BOB, 9)
+
+    async def found(**wanted: object) -> list[str]:
+        return [one.id for one in await ledger.charges(subscriber=ALICE.subscriber, **wanted)]  # type: ignore[arg-type]
+
+    assert await found() == ids
+    assert await found(newest_first=True) == ids[::-1]
+    assert await found(newest_first=True, limit=2) == [ids[4], ids[3]]
+    assert await found(after=ids[0], before=ids[3]) == ids[1:3]
+    assert await found(newest_first=True, before=ids[3], limit=1) == [ids[2]]
+    assert await found(dids=[other]) == [ids[1], ids[4]]
+    assert await found(dids=[other, DID]) == ids
+    assert await found(dids=[]) == []
+    assert await found(plan=b"\x55" * 32) == []
+    assert await found(settled=True) == []
+    assert await found(settled=False) == ids
+    await ledger.advance(checkpoint(2), [], [applied(1, 2)])
+    assert await found(settled=True) == [ids[0], ids[2]]
+    assert await found(settled=False) == [ids[1], ids[3], ids[4]]
+    assert await ledger.each_charge(batch.id, lambda one: one.id) == [ids[0], ids[2]]
+    heads = await ledger.heads([batch.id, 999])
+    assert {name: (head.state, head.entries, head.attempts) for name, head in heads.items()} == {
+        batch.id: (BatchState.MINED, (), ())
+    }
 
 
 async def test_charges_are_listed_page_by_page_whether_settled_or_not(ledger: Ledger) -> None:

@@ -25,6 +25,7 @@ from node_proxy.ledger.base import (
     Checkpoint,
     Hold,
     NotEnoughCredits,
+    Promise,
     Snapshot,
 )
 
@@ -42,6 +43,7 @@ class ChainModel:
     """balances and numbers as of the head; `history[n]` is how they were after block n."""
 
     balances: dict[AccountId, int] = field(default_factory=lambda: dict.fromkeys(ACCOUNTS, 0))
+    consumed: dict[AccountId, int] = field(default_factory=lambda: dict.fromkeys(ACCOUNTS, 0))
     numbers: dict[bytes, int] = field(default_factory=lambda: dict.fromkeys(DIDS, 0))
     applied: tuple[Applied, ...] = ()
 
@@ -57,6 +59,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.holds: list[Hold] = []
         self.charges: dict[str, tuple[AccountId, bytes, int]] = {}
         self.read_at: dict[AccountId, int] = {}
+        self.vouchers: dict[AccountId, int] = {}
         self.open()
 
     # ------------------------------------------------------------------------------------------------------ plumbing
@@ -91,7 +94,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.history.append(chain)
 
     def snapshot(self, who: AccountId, block: int) -> Snapshot:
-        return Snapshot(who, block, self.history[block].balances[who], 0, 0, 0, 1)
+        then = self.history[block]
+        return Snapshot(who, block, then.balances[who], then.consumed[who], 0, 0, 1)
 
     # --------------------------------------------------------------------------------------------------- the chain
 
@@ -112,7 +116,12 @@ class LedgerMachine(RuleBasedStateMachine):
     def look(self) -> None:
         """The watcher works in all blocks up to the head."""
         applied = [one for one in self.chain.applied if one.block > self.seen]
-        touched = [who for who in ACCOUNTS if self.chain.balances[who] != self.history[self.seen].balances[who]]
+        now, before = self.chain, self.history[self.seen]
+        touched = [
+            who
+            for who in ACCOUNTS
+            if (now.balances[who], now.consumed[who]) != (before.balances[who], before.consumed[who])
+        ]
         snapshots = [self.snapshot(who, self.head) for who in touched]
         checkpoint = Checkpoint(self.head, self.block_hash(self.head), 0.0)
         self.run(self.ledger.advance(checkpoint, snapshots, applied))
@@ -152,11 +161,32 @@ class LedgerMachine(RuleBasedStateMachine):
         self.run(self.ledger.capture(hold, credits, None))
         self.charges[hold.id] = (who, did, credits)
 
-    @rule(who=st.sampled_from(ACCOUNTS), did=st.sampled_from(DIDS), credits=st.integers(0, 30))
-    def reserve(self, who: AccountId, did: bytes, credits: int) -> None:
+    @rule(who=st.sampled_from(ACCOUNTS), more=st.integers(-10, 40))
+    def hand_in(self, who: AccountId, more: int) -> None:
+        """A voucher of the subscriber, up to so much more than the one before; only a higher one counts."""
+        before = self.vouchers.get(who, 0)
+        ceiling = max(0, before + more)
+        assert self.run(self.ledger.keep_voucher(Promise(who, ceiling, b"signed", 1))) == (
+            ceiling > before or who not in self.vouchers
+        )
+        self.vouchers[who] = max(before, ceiling)
+        known = self.run(self.ledger.voucher(who))
+        assert known.ceiling == self.vouchers[who]
+
+    @rule(who=st.sampled_from(ACCOUNTS), did=st.sampled_from(DIDS), credits=st.integers(0, 30), voucher=st.booleans())
+    def reserve(self, who: AccountId, did: bytes, credits: int, voucher: bool) -> None:
+        ceiling = self.vouchers.get(who, 0) if voucher else None
         allowed = who in self.read_at and credits <= self.spendable(who)
+        if allowed and ceiling is not None:
+            consumed = self.history[self.read_at[who]].consumed[who]
+            reserved = sum(hold.credits for hold in self.holds if hold.account == who)
+            allowed = credits == 0 or consumed + self.captured(who) + reserved + credits <= ceiling
         try:
-            hold = self.run(self.ledger.reserve(who, did, credits, key_id="key", key_budget=None, request_id="request"))
+            hold = self.run(
+                self.ledger.reserve(
+                    who, did, credits, key_id="key", key_budget=None, request_id="request", ceiling=ceiling
+                )
+            )
         except NotEnoughCredits:
             assert not allowed
         else:
@@ -256,17 +286,18 @@ class LedgerMachine(RuleBasedStateMachine):
 
         heard: whether the watcher sees the block before anything else happens.
         """
-        balances, missing = dict(self.chain.balances), {}
+        balances, consumed, missing = dict(self.chain.balances), dict(self.chain.consumed), {}
         for entry in batch.entries:
             who = AccountId(PLAN, entry.subscriber)
             taken = min(entry.credits, balances[who])
             balances[who] -= taken
+            consumed[who] += taken
             if taken < entry.credits:
                 missing[entry.subscriber] = entry.credits - taken
         block = self.head + 1
         event = Applied(batch.did, PLAN, NODE, batch.number, block, self.block_hash(block), bytes(32), missing)
         numbers = self.chain.numbers | {batch.did: batch.number}
-        self.mine(ChainModel(balances, numbers, (*self.chain.applied, event)))
+        self.mine(ChainModel(balances, consumed, numbers, (*self.chain.applied, event)))
         if heard:
             self.look()
 
