@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -60,6 +60,11 @@ class Deadline:
         self._over = False
         self._cancelling = 0
 
+    @property
+    def now(self) -> Callable[[], float]:
+        """The clock that `at` is read on."""
+        return self._all.loop.time
+
     def __enter__(self) -> Deadline:
         task = self._task = asyncio.current_task(self._all.loop)
         if task is None:
@@ -72,9 +77,14 @@ class Deadline:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._all._watched.discard(self)
+        if self._over:
+            self.check(error)
+
+    def check(self, error: BaseException | None) -> None:
+        """Raises TimeoutError if it was this limit that interrupted the block with `error`."""
         if self._over and self._task is not None:
-            mine = self._task.uncancel() <= self._cancelling
-            if mine and kind is not None and issubclass(kind, asyncio.CancelledError):
+            self._over = False
+            if self._task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
                 raise TimeoutError from error
 
     def _reached(self) -> None:

@@ -8,9 +8,12 @@ and the numbering is closed up behind them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
-from typing import Any
+from typing import Any, NamedTuple
+
+import orjson
 
 from node_proxy.openai.ids import IdMap
+from node_proxy.relay import sse
 
 Json = dict[str, Any]
 Rule = Callable[["Face", Any], Any]
@@ -42,7 +45,7 @@ class Face:
     name: how the assistant is called in `model`. echo: members of the response that repeat what the caller asked for.
     """
 
-    __slots__ = ("_echo", "_hidden", "_ids", "_name", "_number")
+    __slots__ = ("_echo", "_hidden", "_ids", "_last", "_name", "_number")
 
     def __init__(self, ids: IdMap, name: str, echo: Mapping[str, Any]) -> None:
         self._ids = ids
@@ -50,6 +53,7 @@ class Face:
         self._echo = dict(echo)
         self._hidden: set[int] = set()
         self._number = 0
+        self._last: _Delta | None = None
 
     def response(self, value: Mapping[str, Any]) -> Json:
         """A Response object."""
@@ -95,6 +99,7 @@ class Face:
         if rules is _EVENT_WITH_ITEM and _item_hidden(value.get("item")):
             if type(index) is int:
                 self._hidden.add(index)
+                self._last = None  # its index may be another one now
             return None
         shown: Json = {"type": kind}
         for name, rule in rules:
@@ -103,11 +108,70 @@ class Face:
             shown["obfuscation"] = _scalar(self, value["obfuscation"])
         return self.numbered(shown)
 
+    def wire(self, value: Mapping[str, Any]) -> bytes | None:
+        """`event` as it goes out: server-sent, with its number.
+
+        A delta like the one before it, with other text, is most of what a stream consists of: there only the text and
+        the number are new.
+        """
+        last = self._last
+        if last is not None and value.get("type") == last.kind:
+            text, mask = value.get("delta"), value.get("obfuscation", _MISSING)
+            # `is`: True and 1.0 equal 1, and are something else.
+            same = value.get("output_index") is last.output_index and value.get(last.inner) is last.inner_index
+            if same and type(text) is str and (mask is _MISSING or type(mask) is str):
+                item = value.get("item_id")
+                if type(item) is str and item == last.item_id:
+                    number, self._number = self._number, self._number + 1
+                    if mask is _MISSING:
+                        return last.shape % (orjson.dumps(text), b"", number)
+                    return last.shape % (orjson.dumps(text), b',"obfuscation":' + orjson.dumps(mask), number)
+        shown = self.event(value)
+        if shown is None:
+            return None
+        if shown["type"] in _INNER:
+            self._last = _delta(value, shown)
+        return sse.event(shown["type"], shown)
+
     def numbered(self, shown: Json) -> Json:
         """Gives an event the next sequence number."""
         shown["sequence_number"] = self._number
         self._number += 1
         return shown
+
+
+class _Delta(NamedTuple):
+    """What the delta before was a part of. shape: for its text, its obfuscation and its number."""
+
+    kind: str
+    item_id: str
+    output_index: int
+    inner: str
+    inner_index: int | None
+    shape: bytes
+
+
+_MISSING = object()
+
+
+def _delta(value: Mapping[str, Any], shown: Json) -> _Delta | None:
+    """From a delta in the provider's words and in ours. None where it says anything in an unusual way."""
+    kind, item_id, output_index = shown["type"], value.get("item_id"), value.get("output_index")
+    inner = _INNER[kind]
+    inner_index = value.get(inner)
+    if type(item_id) is not str or type(output_index) is not int:
+        return None
+    if inner_index is not None and type(inner_index) is not int:
+        return None
+    whole = {**shown, "delta": "%b", "sequence_number": 0}
+    whole.pop("obfuscation", None)
+    before, text, after = sse.event(kind, whole).partition(b'"%b"')
+    after, number, end = after.rpartition(b'"sequence_number":0')
+    # Kind, ids and indexes are the only other members; none of them can have a % in it.
+    if not text or not number or b"%" in before + after:
+        return None
+    shape = before + b"%b" + after.removesuffix(b",") + b'%b,"sequence_number":%d' + end
+    return _Delta(kind, item_id, output_index, inner, inner_index, shape)
 
 
 def usage(value: object) -> Json | None:
@@ -343,3 +407,10 @@ _EVENTS: dict[str, tuple[tuple[str, Rule], ...]] = {
     **{f"response.code_interpreter_call.{step}": _event(*_AT) for step in ("in_progress", "interpreting", "completed")},
     **{f"response.image_generation_call.{step}": _event(*_AT) for step in ("in_progress", "generating", "completed")},
 }
+
+_INNER = {
+    kind: next((name for name, _ in rules if name in ("content_index", "summary_index")), "")
+    for kind, rules in _EVENTS.items()
+    if kind.endswith(".delta")
+}
+"""Deltas, and what tells the part of the item that they belong to."""

@@ -130,17 +130,17 @@ class _Call:
                 continue
             try:
                 value = orjson.loads(event.data)
-                kind = str(value["type"])
+                kind = value["type"]
             except (orjson.JSONDecodeError, KeyError, TypeError):
-                raise ProviderGarbage("The assistant's provider sent a broken event. Nothing was charged.") from None
+                kind = None
+            if type(kind) is not str:
+                raise ProviderGarbage("The assistant's provider sent a broken event. Nothing was charged.")
             if kind in TERMINAL or kind == "error":
                 if out:
                     await self._exchange.write(b"".join(out))
                 return kind, value
-            if self._exchange.heard:
-                shown = self._face.event(value)
-                if shown is not None:
-                    out.append(sse.event(kind, shown))
+            if self._exchange.heard and (shown := self._face.wire(value)) is not None:
+                out.append(shown)
         if out:
             await self._exchange.write(b"".join(out))
         return None
@@ -151,7 +151,7 @@ class _Call:
         response = value.get("response")
         if not isinstance(response, dict):
             raise ProviderGarbage("The assistant's provider sent a broken event. Nothing was charged.")
-        end = sse.event(kind, self._face.event(value))
+        end = self._face.wire(value) or b""
         await self._exchange.promise(end)
         charge = None if kind == "response.failed" else await self._charge(response)
         self._access.ended(kind.removeprefix("response."))

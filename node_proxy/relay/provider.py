@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any
 
 import aiohttp
@@ -18,6 +19,7 @@ import orjson
 from yarl import URL
 
 from node_proxy.config import Settings
+from node_proxy.deadline import Deadline, Deadlines
 from node_proxy.errors import (
     NodeError,
     ProviderBusy,
@@ -65,10 +67,13 @@ _CALLERS_CODES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ProviderCall:
-    """One request to a provider. base_url, path: where; key: the builder's; caller_params: names of the body's members
-    that came from the caller, whose faults are the caller's to hear about. body: of `content_type`; JSON if not said."""
+    """One request to a provider.
+
+    base_url, path: where. key: the builder's. caller_params: names of the body's members that came from the caller,
+    whose faults are the caller's to hear about. body: of `content_type`; JSON if not said.
+    """
 
     base_url: str
     path: str
@@ -79,15 +84,43 @@ class ProviderCall:
     content_type: str = "application/json"
 
 
-@dataclass(slots=True)
+class _Patience:
+    """How long to wait for a provider: for its next bytes, and in all. Only waiting for the provider counts."""
+
+    __slots__ = ("_deadline", "_ends", "_idle", "_now")
+
+    def __init__(self, deadline: Deadline, now: float, idle: float, total: float) -> None:
+        self._deadline = deadline
+        self._now = deadline.now
+        self._idle = idle
+        self._ends = now + total
+
+    def start(self) -> None:
+        """The wait begins."""
+        at, ends = self._now() + self._idle, self._ends
+        self._deadline.at = at if at < ends else ends
+
+    def stop(self) -> None:
+        """The wait is over, one way or the other."""
+        self._deadline.at = math.inf
+
+    def check(self, error: BaseException) -> None:
+        """Raises TimeoutError if `error` says that the time was up."""
+        self._deadline.check(error)
+
+
 class ProviderAnswer:
     """The provider said yes. headers: those that may pass on. request_id: the provider's, for the log."""
 
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    request_id: str
-    _response: aiohttp.ClientResponse = field(repr=False)
-    _limit: int = field(repr=False)
+    __slots__ = ("_limit", "_patience", "_response", "headers", "request_id", "status")
+
+    def __init__(self, response: aiohttp.ClientResponse, patience: _Patience, limit: int) -> None:
+        self.status = response.status
+        self.headers = _public(response.headers)
+        self.request_id = response.headers.get("x-request-id", "")[:200]
+        self._response = response
+        self._patience = patience
+        self._limit = limit
 
     async def json(self) -> dict[str, Any]:
         """The whole body as a JSON object. Raises ProviderGarbage, ProviderTimeout, ProviderUnreachable."""
@@ -96,7 +129,7 @@ class ProviderAnswer:
                 "The assistant's provider answered with something that isn't JSON. Nothing was charged."
             )
         try:
-            value = orjson.loads(await _read(self._response, self._limit))
+            value = orjson.loads(await self._read())
         except orjson.JSONDecodeError:
             raise ProviderGarbage("The assistant's provider answered with broken JSON. Nothing was charged.") from None
         if not isinstance(value, dict):
@@ -112,7 +145,7 @@ class ProviderAnswer:
     async def _events(self) -> AsyncIterator[list[sse.Event]]:
         parser, size = sse.Parser(self._limit), 0
         with _translated():
-            async for chunk in self._response.content.iter_any():
+            while chunk := await self._chunk():
                 size += len(chunk)
                 if size > self._limit:
                     raise ProviderGarbage(f"The assistant's provider sent more than {self._limit} bytes.")
@@ -123,12 +156,42 @@ class ProviderAnswer:
                 if events:
                     yield events
 
+    async def _chunk(self) -> bytes:
+        """What has arrived; empty at the end."""
+        patience = self._patience
+        patience.start()
+        try:
+            return await self._response.content.readany()
+        except asyncio.CancelledError as error:
+            patience.check(error)
+            raise
+        finally:
+            patience.stop()
+
+    async def _read(self) -> bytes:
+        length, limit = self._response.content_length, self._limit
+        if length is not None and length > limit:
+            raise ProviderGarbage(
+                f"The assistant's provider answered with more than {limit} bytes. Nothing was charged."
+            )
+        with _translated():
+            chunks: list[bytes] = []
+            size = 0
+            while size != length and (chunk := await self._chunk()):
+                size += len(chunk)
+                if size > limit:
+                    raise ProviderGarbage(f"The assistant's provider answered with more than {limit} bytes.")
+                chunks.append(chunk)
+        return b"".join(chunks)
+
 
 class ProviderClient:
     """Shared by all calls; opened by `open_provider_client`."""
 
     def __init__(self, settings: Settings, session: aiohttp.ClientSession) -> None:
         self._session = session
+        self._deadlines = Deadlines()
+        self._idle, self._total = settings.provider_idle_timeout, settings.provider_total_timeout
         self._limit = settings.max_answer_bytes
         self._allowed = Allowed(settings.allowed_hosts, settings.allow_local_providers)
         self._urls: dict[tuple[str, str], URL] = {}
@@ -146,34 +209,68 @@ class ProviderClient:
             url = self._urls[base_url, path] = URL(self._allowed.url(base_url) + path, encoded=True)
         return url
 
-    @asynccontextmanager
-    async def post(self, call: ProviderCall) -> AsyncIterator[ProviderAnswer]:
-        """Sends the call, by whatever method it names; the answer's body is read inside the block.
+    def post(self, call: ProviderCall) -> AbstractAsyncContextManager[ProviderAnswer]:
+        """Sends the call, by whatever method it names; the answer's body is read inside the block, by the same task.
 
         Raises ProviderError in all its kinds.
         """
-        url = self._url(call.base_url, call.path)
+        return _Post(self, call)
+
+    async def _send(self, call: ProviderCall) -> aiohttp.ClientResponse:
         headers = {
             "authorization": f"Bearer {call.key.reveal()}",
             "content-type": call.content_type,
             "accept": "application/json, text/event-stream",
             "accept-encoding": "identity",
         }
-        with _translated():
-            async with self._session.request(
-                call.method, url, data=call.body, headers=headers, allow_redirects=False
-            ) as response:
+        url = self._url(call.base_url, call.path)
+        return await self._session.request(call.method, url, data=call.body, headers=headers, allow_redirects=False)
+
+
+class _Post:
+    """See `ProviderClient.post`."""
+
+    __slots__ = ("_call", "_client", "_deadline", "_response")
+
+    def __init__(self, client: ProviderClient, call: ProviderCall) -> None:
+        self._client = client
+        self._call = call
+        self._response: aiohttp.ClientResponse | None = None
+
+    async def __aenter__(self) -> ProviderAnswer:
+        client, call = self._client, self._call
+        deadline = self._deadline = client._deadlines.limit(None)
+        patience = _Patience(deadline, deadline.now(), client._idle, client._total)
+        deadline.__enter__()
+        try:
+            with _translated():
+                patience.start()
+                try:
+                    response = self._response = await client._send(call)
+                except asyncio.CancelledError as error:
+                    patience.check(error)
+                    raise
+                finally:
+                    patience.stop()
                 if response.status >= 300:
                     raise await _refusal(response, call.caller_params)
                 if response.headers.get("content-encoding", "identity") not in ("identity", ""):
                     raise ProviderGarbage("The assistant's provider compressed an answer that it was asked not to.")
-                yield ProviderAnswer(
-                    status=response.status,
-                    headers=_public(response.headers),
-                    request_id=response.headers.get("x-request-id", "")[:200],
-                    _response=response,
-                    _limit=self._limit,
-                )
+            return ProviderAnswer(response, patience, client._limit)
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with _translated():
+            try:
+                if self._response is not None:
+                    self._response.release()
+                    await self._response.wait_for_close()
+            finally:
+                self._deadline.__exit__(kind, error, trace)
 
 
 @asynccontextmanager
@@ -182,11 +279,8 @@ async def open_provider_client(settings: Settings) -> AsyncIterator[ProviderClie
     connector = aiohttp.TCPConnector(
         resolver=PublicResolver(settings.allow_local_providers), limit=0, limit_per_host=0, ttl_dns_cache=30
     )
-    timeout = aiohttp.ClientTimeout(
-        total=settings.provider_total_timeout,
-        sock_connect=settings.provider_connect_timeout,
-        sock_read=settings.provider_idle_timeout,
-    )
+    # The other limits are `_Patience`'s: aiohttp would arm two timers for every call, and one again for every chunk.
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=settings.provider_connect_timeout)
     async with aiohttp.ClientSession(
         connector=connector,
         timeout=timeout,
@@ -227,19 +321,6 @@ class _translated:
 
 def _is_type(response: aiohttp.ClientResponse, wanted: str) -> bool:
     return response.headers.get("content-type", "").split(";")[0].strip().lower() == wanted
-
-
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    if response.content_length is not None and response.content_length > limit:
-        raise ProviderGarbage(f"The assistant's provider answered with more than {limit} bytes. Nothing was charged.")
-    chunks, size = [], 0
-    with _translated():
-        async for chunk in response.content.iter_any():
-            size += len(chunk)
-            if size > limit:
-                raise ProviderGarbage(f"The assistant's provider answered with more than {limit} bytes.")
-            chunks.append(chunk)
-    return b"".join(chunks)
 
 
 def _public(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

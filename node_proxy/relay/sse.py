@@ -65,6 +65,10 @@ class Parser:
 
 
 def _event(block: bytes) -> Event | None:
+    # As providers write them: at most a name, then one line of data.
+    named, _, rest = block.partition(b"\n")
+    if rest.startswith(b"data: ") and named.startswith(b"event: ") and b"\n" not in rest:
+        return Event(named[7:], rest[6:])
     name, data = b"", None
     for line in block.split(b"\n"):
         if line.startswith(b"data:"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import orjson
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from node_proxy.openai.face import Face
+from node_proxy.openai.face import _EVENTS, Face
 from node_proxy.openai.ids import IdMap, safety_identifier
 from node_proxy.openai.metering import read_usage
+from node_proxy.relay import sse
 
 DID = "did:nv:" + "ab" * 32
 OWNER, SUBSCRIBER, OTHER = "0x" + "1" * 40, "0x" + "2" * 40, "0x" + "3" * 40
@@ -322,3 +324,98 @@ def test_usage_counts_tokens_and_hosted_tools_but_not_the_callers_functions() ->
 )
 def test_usage_that_can_not_be_is_no_usage(usage: object) -> None:
     assert read_usage({"usage": usage, "output": []}) is None
+
+
+# ---------------------------------------------------------------------------------------------- the way of the deltas
+
+DELTA_KINDS = [kind for kind in _EVENTS if kind.endswith(".delta")]
+SMALL = st.integers(-2, 4)
+STRANGE: st.SearchStrategy[Any] = st.one_of(
+    st.none(), st.booleans(), SMALL, st.integers(-(2**70), 2**70), st.floats(allow_nan=False), st.text(max_size=4),
+    st.just({"PRIVATE": "PRIVATE"}), st.just(["PRIVATE"]),
+)  # fmt: skip
+
+
+def mostly(usual: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.one_of(usual, usual, usual, usual, STRANGE)
+
+
+DELTAS = st.fixed_dictionaries(
+    {"type": st.sampled_from([*DELTA_KINDS[:2], *DELTA_KINDS]), "delta": mostly(st.text(max_size=12))},
+    optional={
+        "item_id": mostly(st.sampled_from(["msg_PRIVATE", "fc_PRIVATE", "%b%d", "", 'x"y'])),
+        "output_index": mostly(SMALL),
+        "content_index": mostly(SMALL),
+        "summary_index": mostly(SMALL),
+        "logprobs": st.just([{"token": "PRIVATE"}]),
+        "obfuscation": mostly(st.text(max_size=4)),
+        "sequence_number": STRANGE,
+        "instructions": st.just("PRIVATE"),
+        "": STRANGE,
+    },
+)
+ADDED = st.fixed_dictionaries(
+    {
+        "type": st.just("response.output_item.added"),
+        "output_index": SMALL,
+        "item": st.fixed_dictionaries(
+            {"type": st.sampled_from(["message", "mcp_call", "reasoning"]), "id": st.just("msg_PRIVATE")}
+        ),
+    }
+)
+KEYS = ("type", "delta", "item_id", "output_index", "content_index", "obfuscation")
+
+
+def write(value: dict[str, Any], again: list[tuple[str, Any]], escape: bool) -> bytes:
+    """The event as a provider might write it: with members given twice, or with escapes in their names."""
+    members = [*again, *value.items()]
+    names = [json.dumps(name) for name, _ in members]
+    if escape:
+        names = ['"' + "".join(f"\\u{ord(char):04x}" for char in name) + '"' for name, _ in members]
+    body = ",".join(f"{name}:{json.dumps(one)}" for name, (_, one) in zip(names, members, strict=True))
+    return f"{{{body}}}".encode("utf-8", "replace")
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.one_of(DELTAS, DELTAS, DELTAS, ADDED),
+            st.lists(st.tuples(st.sampled_from(KEYS), STRANGE), max_size=2),
+            st.booleans(),
+            st.integers(1, 3),
+        ),
+        max_size=12,
+    )
+)
+def test_a_delta_on_the_short_way_is_the_same_to_the_byte(
+    events: list[tuple[dict[str, Any], list[tuple[str, Any]], bool, int]],
+) -> None:
+    quick, slow = face(), face()
+    for value, again, escape, times in events:
+        for _ in range(times):
+            try:
+                parsed = orjson.loads(write(value, again, escape))
+            except orjson.JSONDecodeError:  # half of a surrogate pair
+                continue
+            shown = slow.event(parsed)
+            wanted = None if shown is None else sse.event(shown["type"], shown)
+            got = quick.wire(parsed)
+            assert got == wanted
+            assert b"PRIVATE" not in (got or b"")
+
+
+def test_most_deltas_take_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    shower = face()
+    value = {
+        "type": "response.output_text.delta",
+        "item_id": "msg_1",
+        "output_index": 0,
+        "content_index": 0,
+        "delta": "a",
+        "logprobs": [],
+        "obfuscation": "xyz",
+        "sequence_number": 4,
+    }
+    shower.wire(value)
+    monkeypatch.delattr(Face, "event")
+    assert shower.wire({**value, "delta": 'two "words" %b'}) is not None
