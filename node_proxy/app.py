@@ -12,6 +12,7 @@ from node_proxy.access.pages import AccessPages
 from node_proxy.asgi import ClientGone, Exchange, Receive, Router, Scope, Send
 from node_proxy.dids import DidPages
 from node_proxy.errors import KeyInvalid, LoginRefused, NodeError, ShuttingDown, TooManyRequests, as_node_error
+from node_proxy.openai.assistants_api.routes import add_assistants
 from node_proxy.openai.chat_routes import add_chat
 from node_proxy.openai.models import ModelPages
 from node_proxy.receipt_pages import ReceiptPages
@@ -35,6 +36,7 @@ def build_router(services: Services) -> Router:
     access, status, models = AccessPages(services), StatusPages(services), ModelPages(services)
     router.add("POST", "/v1/responses", services.responses.create)
     add_chat(router, services)
+    add_assistants(router, services)
     router.add("GET", "/v1/models", models.list)
     router.add("GET", "/v1/models/{id}", models.retrieve)
     router.add("GET", "/v1/account", access.account)

@@ -279,6 +279,9 @@ class Settings:
     max_body_bytes: int = field(default=4 * 2**20, metadata=_by(_whole(1_024, 2**30), "longest request body"))
     body_timeout: float = field(default=30.0, metadata=_by(_seconds(0.1, 600), "until the whole request body is here"))
     max_calls: int = field(default=2_000, metadata=_by(_whole(1, 1_000_000), "calls in flight"))
+    run_lifetime: float = field(
+        default=600.0, metadata=_by(_seconds(1, 86_400), "until a run of the Assistants API expires")
+    )
     max_calls_per_key: int = field(default=64, metadata=_by(_whole(1, 1_000_000), "calls in flight for one API key"))
     login_window: float = field(default=300.0, metadata=_by(_seconds(10, 3_600), "how long a login nonce lives"))
 

@@ -26,7 +26,9 @@ from node_proxy.keyring import Keyring
 from node_proxy.ledger import Ledger, open_ledger
 from node_proxy.ledger.base import AccountId, LedgerFailed
 from node_proxy.metrics import Metrics
-from node_proxy.openai.calls import Calls
+from node_proxy.openai.assistants_api.runner import Runner
+from node_proxy.openai.calls import Access, Calls
+from node_proxy.openai.objects import Objects
 from node_proxy.openai.responses import Responses
 from node_proxy.records import ChainRecords
 from node_proxy.relay.provider import ProviderClient, open_provider_client
@@ -67,6 +69,8 @@ class Services:
     login: Login
     sessions: Sessions
     calls: Calls
+    objects: Objects
+    runner: Runner
     responses: Responses
     metrics: Metrics
     stopping: bool = False
@@ -169,6 +173,7 @@ async def open_services(settings: Settings, origin: str) -> AsyncIterator[Servic
             await view.refresh()
         for work in _background(services):
             stack.push_async_callback(_end, asyncio.create_task(work))
+        stack.push_async_callback(services.runner.stop)
         log.info("node.opened", node=identity.address, chain=chain.chain_id, block=view.block)
         yield services
 
@@ -213,6 +218,7 @@ def _assemble(
         metrics=metrics,
         secret=identity.secret,
     )
+    objects = Objects(database, identity.secret)
     metrics.gauge("nvm_chain_age_seconds", "Since the chain's head was last seen", lambda: view.age)
     metrics.gauge("nvm_chain_block", "Last block worked in", lambda: view.block or 0)
     metrics.gauge("nvm_definitions_in_memory", "Opened definitions", lambda: assets.open_count)
@@ -241,11 +247,17 @@ def _assemble(
         ),
         sessions=Sessions(access, identity.secret, origin=origin),
         calls=calls,
+        objects=objects,
+        runner=Runner(calls, objects, _as_given),
         responses=Responses(calls),
         metrics=metrics,
     )
     _settlement_gauges(services)
     return services
+
+
+async def _as_given(access: Access, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return items
 
 
 def _settlement_gauges(services: Services) -> None:

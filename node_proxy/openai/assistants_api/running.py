@@ -1,0 +1,548 @@
+"""One run as it proceeds: it holds its access from beginning to end, whoever listens, and is charged once.
+
+queued ─ in_progress ─┬─ completed, incomplete, failed, cancelled, expired
+    └─ requires_action ┘   each kept, and paid for, before it is told
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from node_proxy import logs
+from node_proxy.dialects import Answer
+from node_proxy.errors import (
+    AssetUnusable,
+    BadRequest,
+    LedgerUnavailable,
+    NodeError,
+    ProviderBusy,
+    ProviderGarbage,
+    ProviderRejected,
+    StorageUnavailable,
+    as_node_error,
+)
+from node_proxy.ledger.base import Charge
+from node_proxy.openai.assistants_api import asking, narration, shapes
+from node_proxy.openai.assistants_api.audience import DONE, Audience, Stream
+from node_proxy.openai.assistants_api.narration import Narration, Unable
+from node_proxy.openai.assistants_api.progress import Progress, tokens
+from node_proxy.openai.assistants_api.shapes import Json
+from node_proxy.openai.assistants_api.shelf import Shelf, new_id
+from node_proxy.openai.calls import Access, credit_comment
+from node_proxy.openai.face import TERMINAL
+from node_proxy.openai.metering import read_usage
+from node_proxy.openai.objects import Stored
+from node_proxy.pricing import Usage
+from node_proxy.relay import sse
+from node_proxy.relay.provider import classify
+
+log = logs.get("runs")
+
+_TAIL_SECONDS = 0.5
+_TRIES = 8
+
+Question = AbstractAsyncContextManager[Answer]
+
+
+class TakenOver(Exception):
+    """Another process goes on with the run."""
+
+
+class Running:
+    """A run under way. `start` it once; it ends by itself and leaves nothing reserved.
+
+    access: open; `owns` hands over how it is closed. stored: the run as it is kept. body: the Responses request without
+    its input; params: names in it whose faults are the caller's. history: the thread's messages as input items.
+    ended: called at the end.
+    """
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        access: Access,
+        stored: Stored,
+        progress: Progress,
+        *,
+        body: Json,
+        params: frozenset[str],
+        history: list[Json],
+        drain_timeout: float,
+        ended: Callable[[Running], None],
+    ) -> None:
+        self.run: Json = stored.data["run"]
+        self.thread_id = stored.parent
+        self.facts = access.facts
+        self._shelf = shelf
+        self._access = access
+        self._stack = AsyncExitStack()
+        self._stored = stored
+        self._progress = progress
+        self._body = body
+        self._params = params
+        self._history = history
+        self._question: Question | None = None
+        self._drain_timeout = drain_timeout
+        self._on_end = ended
+        self._audience = Audience(shelf, self.run["id"], self.thread_id)
+        self._saving = asyncio.Lock()
+        self._narration: Narration | None = None
+        self._waiting: list[Json] = []
+        self._outputs: dict[str, str] | None = None
+        self._ending: str | None = None
+        self._bound: asyncio.Timeout | None = None
+        self._wake = asyncio.Event()
+        self._paused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._deleted = self._taken = False
+        self._charge: Charge | None = None
+        self.hung_up = False
+
+    # -------------------------------------------------------------------------------------------------- from outside
+
+    def owns(self, stack: AsyncExitStack) -> None:
+        """Closes the stack at its end: the access."""
+        self._stack = stack
+
+    def kept(self, stored: Stored) -> None:
+        """The record that it goes on from."""
+        self._stored = stored
+
+    def start(self) -> None:
+        """Goes on in the background until the run ends."""
+        self._timer = asyncio.get_running_loop().call_later(
+            max(0.0, self.run["expires_at"] - time.time()), self.stop, "expired"
+        )
+        self._task = asyncio.create_task(self._work())
+
+    def listen(self) -> Stream:
+        """What is told from now on, as server-sent events; None is the end of the stream."""
+        return self._audience.listen()
+
+    @property
+    def max_credits(self) -> int:
+        """What is held for it, the most that it can cost."""
+        return self._access.max_credits
+
+    def done(self) -> asyncio.Future[None]:
+        """Done when it has ended, or waits for its caller."""
+        return self._paused
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for tool outputs."""
+        return self.run["status"] == "requires_action" and self._outputs is None and self._ending is None
+
+    async def submit(self, outputs: dict[str, str]) -> None:
+        """Gives it the outputs that it waits for, by call id; durable when it returns. Raises StorageUnavailable."""
+        asked = self.run["required_action"]
+        self._outputs = outputs
+        self.run.update(status="queued", required_action=None)
+        try:
+            await self._save()
+        except BaseException:
+            self._outputs = None
+            self.run.update(status="requires_action", required_action=asked)
+            raise
+        self._wake.set()
+
+    def stop(self, status: str) -> None:
+        """Ends it early, as `cancelled` or `expired`: what was used meanwhile is still counted, for a while."""
+        if self._ending is None:
+            self._ending = status
+            if status == "cancelled" and not self._deleted:
+                self.run["status"] = "cancelling"
+                self._audience.tell("thread.run.cancelling", self.run)
+            self._hurry()
+            self._wake.set()
+
+    def let_go(self) -> None:
+        """Another process has it now."""
+        self._taken = True
+        if self._task is not None:
+            self._task.cancel()
+
+    async def close(self) -> None:
+        """The node stops: a run that waits may be gone on with later, any other has failed."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    # --------------------------------------------------------------------------------------------------------- rounds
+
+    async def _work(self) -> None:
+        try:
+            async with self._stack:
+                await self._proceed_or_fail()
+        except TakenOver:
+            pass
+        except Exception:  # neither the charge nor the run could be written: it is found interrupted later
+            log.exception("run.lost", run=self.run["id"])
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._pause()
+            self._audience.close()
+            self._on_end(self)
+            log.info("run.ended", run=self.run["id"], status=self.run["status"], **self.facts)
+
+    async def _proceed_or_fail(self) -> None:
+        try:
+            await self._proceed()
+        except TakenOver:
+            raise
+        except asyncio.CancelledError:
+            if not self._taken and not self.waits:
+                await self._fail(NodeError("The node was stopped while it worked on this run. Nothing was charged."))
+            raise
+        except NodeError as error:
+            await self._fail(error)
+        except Exception as error:
+            log.exception("run.broken", run=self.run["id"])
+            await self._fail(as_node_error(error))
+
+    async def _proceed(self) -> None:
+        waits = self._question is None and bool(self._progress.calls)
+        if not waits:
+            waits = await self._round()
+        while waits:
+            self._pause()
+            await self._wake.wait()
+            self._wake.clear()
+            if self._ending is not None:
+                await self._save()  # claims the end: whoever goes on with the run elsewhere has it already, or never
+                await self._end(self._ending)
+                return
+            if self._outputs is not None:
+                self._paused = asyncio.get_running_loop().create_future()
+                self._answer(self._outputs)
+                waits = await self._round()
+
+    def _pause(self) -> None:
+        if not self._paused.done():
+            self._paused.set_result(None)
+
+    async def _round(self) -> bool:
+        """One answer; whether it left the run waiting for its caller."""
+        run = self.run
+        run["status"] = "queued"
+        self._audience.tell("thread.run.queued", run)
+        run.update(status="in_progress", started_at=run["started_at"] or _now())
+        self._audience.tell("thread.run.in_progress", run)
+        if self._ending is None and (reason := self._limit()) is not None:
+            await self._end("incomplete", reason=reason)
+            return False
+        question, self._question = self._question, None
+        told = self._narration = Narration(run, self._access.ids, new_id)
+        self._audience.said = told.said
+        saving = asyncio.create_task(self._save())
+        try:
+            return await self._hear(told, question or self._ask())
+        finally:
+            with suppress(StorageUnavailable):  # the next one tells
+                await saving
+
+    def _limit(self) -> str | None:
+        """Which of its own limits the run has reached before this round."""
+        asked, used = self._progress.asked, self._progress.usage or Usage()
+        if self._progress.rounds and used.output_tokens >= asked.get("max_completion_tokens", 1 << 62):
+            return "max_completion_tokens"
+        most = asked.get("max_prompt_tokens")
+        left = None if most is None else most - used.input_tokens
+        instructions = str(self._body.get("instructions", ""))
+        fitting = asking.fit(self._history, self._progress.items, instructions, left)
+        if fitting is None or (left is not None and left <= 0):
+            return "max_prompt_tokens"
+        self._history = fitting
+        return None
+
+    def _ask(self) -> Question:
+        body: Json = {**self._body, "input": [*self._history, *self._progress.items]}
+        most = self._progress.asked.get("max_completion_tokens")
+        if self._progress.rounds:
+            if most is not None:
+                body["max_output_tokens"] = max(1, most - (self._progress.usage or Usage()).output_tokens)
+            if body.get("tool_choice") not in (None, "auto", "none"):
+                body["tool_choice"] = "auto"  # the choice was made; forced again, it would never end
+        return self._access.ask(body, caller_params=self._params)
+
+    def first_question(self) -> None:
+        """Puts the first question into the dialect's words, so that what it can't say is refused at once.
+
+        Raises BadRequest.
+        """
+        if self._limit() is None:
+            self._question = self._ask()
+
+    async def _hear(self, told: Narration, question: Question) -> bool:
+        """Tells the answer as it comes. Raises ProviderError."""
+        try:
+            async with asyncio.timeout(None) as self._bound:
+                if self._ending is not None:
+                    self._hurry()
+                async with question as answer:
+                    events = answer.events()
+                    last = await self._hear_out(told, events)
+                    self._bound.reschedule(None)
+                    waits = await self._conclude(told, last)
+                    await _read_to_the_end(events)
+                    return waits
+        except TimeoutError:
+            if self._ending is None:
+                raise
+            await self._end(self._ending, unknown=True)
+            return False
+        finally:
+            self._bound = None
+
+    async def _hear_out(self, told: Narration, events: AsyncIterator[list[sse.Event]]) -> Json:
+        """The event that ends the answer; the others are told."""
+        async for group in events:
+            for event in group:
+                if event.data == b"[DONE]":
+                    continue
+                try:
+                    value = orjson.loads(event.data)
+                    kind = str(value["type"])
+                except (orjson.JSONDecodeError, KeyError, TypeError):
+                    raise ProviderGarbage("The assistant's provider sent a broken event.") from None
+                if kind == "error":
+                    raise _provider_error(value)
+                if kind in TERMINAL:
+                    if not isinstance(value.get("response"), dict):
+                        raise ProviderGarbage("The assistant's provider sent a broken event.")
+                    return {"type": kind, "response": value["response"]}
+                if self._ending is None:
+                    try:
+                        self._audience.tell_all(told.tell(value))
+                    except Unable as error:
+                        raise AssetUnusable(
+                            "This assistant calls a kind of tool that the Assistants API doesn't have: "
+                            "use it through Responses."
+                        ) from error
+        raise ProviderGarbage("The assistant's provider broke off before the end of its answer.")
+
+    async def _conclude(self, told: Narration, last: Json) -> bool:
+        """The answer is there. Whether the caller has to go on."""
+        response, status = last["response"], last["type"].removeprefix("response.")
+        if status == "failed":
+            raise _provider_failure(response)
+        usage, progress = read_usage(response), self._progress
+        progress.add(usage)
+        self._access.ended(status)
+        if self._ending is not None:
+            await self._end(self._ending)
+            return False
+        share = tokens(usage)
+        if status == "incomplete":
+            details = response.get("incomplete_details")
+            filtered = isinstance(details, dict) and details.get("reason") == "content_filter"
+            self._audience.tell_all(told.end(share, "content_filter" if filtered else "max_tokens"))
+            await self._end("incomplete", reason=None if filtered else "max_completion_tokens")
+            return False
+        self._audience.tell_all(told.end(share))
+        if not told.calls:
+            await self._end("completed")
+            return False
+        self._waiting = [step for step in told.steps if step["status"] == "in_progress"]
+        progress.items += told.items
+        progress.calls = told.calls
+        progress.steps = [step["id"] for step in self._waiting]
+        progress.share = share if told.steps[-1] in self._waiting else dict(shapes.NO_USAGE)
+        self._outputs = None
+        for step in self._waiting:
+            self._audience.keep_step(step)
+        self.run.update(status="requires_action", required_action=narration.required_action(told.calls))
+        await self._insist()
+        self._audience.tell("thread.run.requires_action", self.run)
+        self._audience.close(DONE)
+        return True
+
+    def take_up(self, steps: list[Json]) -> None:
+        """Goes on with a run that another process left waiting. steps: those that wait for outputs."""
+        self._waiting = steps
+
+    def _answer(self, outputs: dict[str, str]) -> None:
+        """Puts the caller's outputs into the steps that waited, and before the model."""
+        progress, now = self._progress, _now()
+        for position, step in enumerate(self._waiting):
+            for call in step["step_details"]["tool_calls"]:
+                if call["type"] == "function":
+                    call["function"]["output"] = outputs[call["id"]]
+            last = position == len(self._waiting) - 1
+            step.update(status="completed", completed_at=now, usage=progress.share if last else dict(shapes.NO_USAGE))
+            self._audience.tell("thread.run.step.completed", dict(step))
+        progress.items += [
+            {"type": "function_call_output", "call_id": call["call_id"], "output": outputs[call["id"]]}
+            for call in progress.calls
+        ]
+        self._waiting, self._outputs = [], None
+        progress.calls, progress.steps, progress.share = [], [], None
+
+    # ----------------------------------------------------------------------------------------------------------- ends
+
+    async def _end(self, status: str, *, reason: str | None = None, unknown: bool = False) -> None:
+        """Ends the run, charged. reason: why it is incomplete. unknown: what was used at last, nobody said."""
+        if status in ("cancelled", "expired"):
+            self._stop_all(status)
+        elif status == "incomplete":
+            self._stop_all("cancelled")
+            self.run["incomplete_details"] = {} if reason is None else {"reason": reason}
+        if self._progress.rounds or unknown:
+            fixed = self._access.definition.pricing.mode == "fixed"
+            if unknown and not fixed:
+                self._charge = await self._access.charge_most()
+            else:
+                self._charge = await self._access.charge(self._progress.usage, hung_up=self.hung_up)
+        await self._close(status)
+
+    async def _fail(self, error: NodeError) -> None:
+        """Ends the run as failed. Charged only if earlier rounds were given and the failure is the caller's own."""
+        self._access.ended(error.code)
+        self.facts["error"] = error.code
+        codes = {"last_error": {"code": _error_code(error), "message": error.message}}
+        if self._ending is not None and self._charge is None and not isinstance(error, LedgerUnavailable):
+            await self._end(self._ending)
+            return
+        self._stop_all("failed")
+        if isinstance(error, BadRequest | ProviderRejected) and self._progress.rounds and self._charge is None:
+            self._charge = await self._access.charge(self._progress.usage, hung_up=self.hung_up)
+        self.run.update(codes)
+        await self._close("failed")
+
+    async def _close(self, status: str) -> None:
+        run = self.run
+        run.update(
+            status=status,
+            required_action=None,
+            expires_at=None,
+            usage=tokens(self._progress.usage),
+        )
+        if f"{status}_at" in run:
+            run[f"{status}_at"] = _now()
+        self._progress.calls = []
+        try:
+            await self._insist()
+        except StorageUnavailable:
+            log.error("run.not_kept", run=run["id"], status=status)
+        self._audience.write(credit_comment(self._charge))
+        self._audience.tell(f"thread.run.{status}", run)
+        self._audience.close(DONE)
+
+    def _stop_all(self, status: str) -> None:
+        if self._narration is not None:
+            self._audience.tell_all(self._narration.stop(status))
+        for step in self._waiting:
+            if step["status"] == "in_progress":
+                self._audience.tell_all(narration.stop_step(step, status, _now()))
+        self._waiting = []
+
+    def _hurry(self) -> None:
+        """The caller has left it: reads on for the usage only, and only where the price depends on it."""
+        if self._bound is not None:
+            definition = self._access.definition
+            useful = definition.pricing.mode != "fixed" and self._access.max_credits > 0
+            at = asyncio.get_running_loop().time() + (self._drain_timeout if useful else 0)
+            with suppress(RuntimeError):  # it is over just now
+                self._bound.reschedule(at)
+
+    # ---------------------------------------------------------------------------------------------------- keeping
+
+    async def _insist(self) -> None:
+        """Keeps everything, trying for a while: a run that never ends locks its thread. Raises StorageUnavailable."""
+        for number in range(_TRIES):
+            try:
+                await self._audience.flush()
+                await self._save()
+                return
+            except StorageUnavailable:
+                if number == _TRIES - 1:
+                    raise
+                await asyncio.sleep(min(2.0, 0.1 * 2**number))
+
+    async def _save(self) -> None:
+        """Keeps the run. Raises TakenOver, StorageUnavailable."""
+        async with self._saving:
+            while not self._deleted:
+                data: dict[str, Any] = {
+                    "run": dict(self.run),
+                    "owner": self._shelf.objects.owner,
+                    "ending": self._ending,
+                    "progress": self._progress.json(),
+                    "credits": None if self._charge is None else self._charge.credits,
+                }
+                saved = await self._shelf.objects.update(replace(self._stored, data=data))
+                if saved is not None:
+                    self._stored = saved
+                    return
+                await self._catch_up()
+            # The thread was deleted meanwhile: so is what was made in it since.
+            await self._shelf.objects.delete(self._shelf.subscriber, "thread", self.thread_id)
+
+    async def _catch_up(self) -> None:
+        """Works in what somebody else changed: metadata, a cancellation, another owner, a deletion."""
+        current = await self._shelf.objects.get(self._shelf.subscriber, "run", self.run["id"])
+        if current is None:
+            self._deleted = True
+            self.stop("cancelled")
+            return
+        if current.data["owner"] != self._shelf.objects.owner:
+            raise TakenOver
+        self.run["metadata"] = current.data["run"]["metadata"]
+        self._stored = current
+        if current.data["run"]["status"] == "cancelling" and self.run["status"] in shapes.ACTIVE:
+            self.stop("cancelled")
+
+    async def look(self) -> None:
+        """Looks whether another process cancelled the run, deleted it or goes on with it. Raises StorageUnavailable."""
+        async with self._saving:
+            current = await self._shelf.objects.get(self._shelf.subscriber, "run", self.run["id"])
+            if current is not None and current.version == self._stored.version:
+                return
+            try:
+                await self._catch_up()
+            except TakenOver:
+                self.let_go()
+
+
+def _now() -> int:
+    return int(time.time())
+
+
+def _error_code(error: NodeError) -> str:
+    if isinstance(error, ProviderBusy):
+        return "rate_limit_exceeded"
+    return "invalid_prompt" if isinstance(error, BadRequest | ProviderRejected) else "server_error"
+
+
+def _provider_failure(response: Json) -> NodeError:
+    error = response.get("error")
+    code = error.get("code") if isinstance(error, dict) else None
+    if code == "rate_limit_exceeded":
+        return ProviderBusy("The assistant's provider asks to slow down. Nothing was charged; try again later.")
+    return ProviderGarbage("The assistant's provider failed on this run. Nothing was charged.")
+
+
+def _provider_error(value: Json) -> NodeError:
+    """An `error` event in our words."""
+    nested = value.get("error")
+    fields = nested if isinstance(nested, dict) else value
+    code, kind = (text if isinstance(text := fields.get(name), str) else "" for name in ("code", "type"))
+    status = 429 if "rate_limit" in code or "rate_limit" in kind else 500
+    return classify(status, code, kind, "", {}, frozenset())
+
+
+async def _read_to_the_end(events: AsyncIterator[list[sse.Event]]) -> None:
+    """Reads what little follows the last event, so that the connection to the provider can be used again."""
+    with suppress(TimeoutError, NodeError):
+        async with asyncio.timeout(_TAIL_SECONDS):
+            async for _ in events:
+                pass
