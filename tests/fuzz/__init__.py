@@ -1,0 +1,1 @@
+"""Every parser of text from strangers, given anything."""
