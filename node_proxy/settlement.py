@@ -96,8 +96,8 @@ class Status:
 class Settlement:
     """wallet: the node's account, registered for the assets that it serves.
 
-    on_step: told what was just made durable or sent ("prepared", "rooted", "written", "sent"), for tests that pull the
-    plug. receipts: those of the charges that it settles.
+    on_step: told what was just done ("prepared", "rooted", "signed", "written", "sent"), for tests that pull the plug.
+    receipts: those of the charges that it settles.
     """
 
     def __init__(
@@ -290,6 +290,7 @@ class Settlement:
             )
             return
         signed = await self._chain.sign(call, self._wallet, nonce=nonce, fees=fees, gas=gas)
+        self._on_step("signed")
         await self._ledger.attempt(
             batch.id,
             Attempt(

@@ -131,8 +131,8 @@ async def open_market(*options: str) -> AsyncIterator[Market]:
 
 
 @asynccontextmanager
-async def open_meter(market: Market, path: Path, *, depth: int = 0, **thresholds: Any) -> AsyncIterator[Meter]:
-    """A node process's half on the ledger at `path`. thresholds: of Thresholds; confirmations is 1 by default."""
+async def open_meter(market: Market, path: Path | str, *, depth: int = 0, **thresholds: Any) -> AsyncIterator[Meter]:
+    """A node process's half on the ledger at `path` or URL. thresholds: of Thresholds; 1 confirmation by default."""
     thresholds.setdefault("confirmations", 1)
     async with open_ledger(str(path), serving=True) as ledger:
         view = ChainView(market.chain, market.deployment, ledger, market.node.address, depth=depth, min_gap=0)

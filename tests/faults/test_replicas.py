@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from node_proxy.ledger import open_ledger
-from node_proxy.ledger.base import AccountId, Checkpoint, LedgerError, LedgerFailed, Snapshot
+from node_proxy.ledger.base import AccountId, Checkpoint, LedgerError, LedgerFailed, Promise, Snapshot
 from tests.faults import victims
 from tests.postgres import Postgres, postgres
 
@@ -52,6 +52,34 @@ async def test_four_processes_admit_exactly_the_balance(server: Postgres) -> Non
     async with open_ledger(url, serving=True) as ledger:
         standing = await ledger.standing(ACCOUNTS[0])
         assert (standing.captured, standing.reserved, standing.spendable) == (100, 0, 0)
+        assert (await ledger.audit()).clean
+
+
+async def test_two_processes_admit_exactly_what_the_voucher_covers(server: Postgres) -> None:
+    url = server.database()
+    who = ACCOUNTS[0]
+    async with open_ledger(url, serving=False) as ledger:
+        await ledger.advance(Checkpoint(1, bytes(32), 0.0), [Snapshot(who, 1, 500, 40, 0, 0, 1)])
+        await ledger.keep_voucher(Promise(who, 110, b"signed", 1))
+    started = [victims.start(victims.call_until_empty, url, [who], DID, True) for _ in range(2)]
+    async with open_ledger(url, serving=False) as ledger:  # a higher one comes while they are at work
+        await ledger.keep_voucher(Promise(who, 120, b"signed again", 2))
+    served = 0
+    for process, connection in started:
+        await asyncio.to_thread(process.join, 60)
+        assert process.exitcode == 0
+        served += sum(victims.received(connection))
+        connection.close()
+    assert 70 <= served <= 80, "110 or 120, of which 40 were used before"
+    started = [victims.start(victims.call_until_empty, url, [who], DID, True) for _ in range(2)]
+    for process, connection in started:
+        await asyncio.to_thread(process.join, 60)
+        served += sum(victims.received(connection))
+        connection.close()
+    assert served == 80
+    async with open_ledger(url, serving=True) as ledger:
+        standing = await ledger.standing(who)
+        assert (standing.captured, standing.under(120), standing.spendable) == (80, 0, 420)
         assert (await ledger.audit()).clean
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from node_proxy.errors import PlanRequired
+from node_proxy.ledger import open_ledger
 from node_proxy.ledger.base import Batch, BatchState
 from node_proxy.reconcile import reconcile
+from node_proxy.settlement import Settlement, Thresholds
 from nvm_chain.chain import Fees
 from nvm_chain.did import Did
 from nvm_chain.plans import PlanId
@@ -85,6 +87,70 @@ async def test_a_transaction_that_was_dropped_is_sent_again(market: Market, tmp_
         (same,) = await open_batches(meter) or await meter.ledger.batches(BatchState.CONFIRMED)
         assert len(same.attempts) == 1
         await meter.settlement.step()
+        await settled_once(market, meter, plan, wallet, 3)
+
+
+async def test_a_transaction_that_has_become_too_cheap_is_replaced_by_one_that_pays(
+    market: Market, tmp_path: Path
+) -> None:
+    plan, did, wallet = await sold(market)
+    async with open_meter(market, tmp_path / "l.db", min_calls=1, stuck_after=0) as meter:
+        await meter.call(did, wallet, 3)
+        await hold_blocks(market)
+        await meter.settlement.step()
+        (batch,) = await open_batches(meter)
+        dear = 3 * batch.attempts[0].max_fee
+        for _ in range(3):  # blocks go by, and none takes it
+            await market.chain.rpc("anvil_setNextBlockBaseFeePerGas", [hex(dear)])
+            await market.mine()
+        assert await market.consumed(plan, wallet) == 0
+        await meter.settlement.step()
+        (batch,) = await open_batches(meter)
+        assert len({attempt.nonce for attempt in batch.attempts}) == 1
+        assert batch.attempts[-1].max_fee > dear
+        await market.mine()
+        await meter.settlement.step()
+        await meter.settlement.step()
+        await settled_once(market, meter, plan, wallet, 3)
+
+
+async def test_a_transaction_that_the_endpoint_finds_too_cheap_is_replaced_before_any_block(
+    market: Market, tmp_path: Path
+) -> None:
+    plan, did, wallet = await sold(market)
+    async with open_meter(market, tmp_path / "l.db", min_calls=1, stuck_after=0) as meter:
+        await meter.call(did, wallet, 3)
+        # The next block costs more than the last one lets expect: the endpoint doesn't take the transaction.
+        dear = 5 * (await market.chain.fees()).maximum
+        await market.chain.rpc("anvil_setNextBlockBaseFeePerGas", [hex(dear)])
+        await meter.settlement.step()
+        (batch,) = await open_batches(meter)
+        assert batch.attempts[0].max_fee < dear
+        assert await market.consumed(plan, wallet) == 0
+        await market.mine()
+        for _ in range(4):
+            await meter.settlement.step()
+        await settled_once(market, meter, plan, wallet, 3)
+
+
+async def test_a_dropped_transaction_and_a_dropped_replacement_cost_nothing_twice(
+    market: Market, tmp_path: Path
+) -> None:
+    plan, did, wallet = await sold(market)
+    async with open_meter(market, tmp_path / "l.db", min_calls=1, stuck_after=0) as meter:
+        await meter.call(did, wallet, 3)
+        await hold_blocks(market)
+        for _ in range(3):
+            await meter.settlement.step()
+            (batch,) = await open_batches(meter)
+            await market.chain.rpc("anvil_dropTransaction", ["0x" + batch.attempts[-1].tx_hash.hex()])
+            await market.mine()
+        # An older attempt comes back from some other pool: it is the same batch, and as good as any.
+        await market.chain.broadcast(batch.attempts[0].raw)
+        await market.mine()
+        await meter.settlement.step()
+        await meter.settlement.step()
+        assert await open_batches(meter) == []
         await settled_once(market, meter, plan, wallet, 3)
 
 
@@ -213,3 +279,28 @@ async def test_a_ledger_from_an_old_copy_settles_nothing_twice(market: Market, t
             await meter.settlement.settle_now(2)
         assert await market.consumed(plan, wallet) == 4
         assert "old copy" in (await meter.settlement.status()).problems[0]
+        # The operator puts the right one back; whoever looks at it again sees no problem.
+    async with open_meter(market, path) as meter:
+        await meter.call(did, wallet, 2)
+        await meter.settle()
+        assert (await meter.settlement.status()).problems == ()
+        await settled_once(market, meter, plan, wallet, 6)
+
+
+async def test_a_problem_is_forgotten_as_soon_as_it_is_over(market: Market, tmp_path: Path) -> None:
+    plan, did, wallet = await sold(market)
+    async with open_meter(market, tmp_path / "l.db", min_calls=1) as meter:
+        await meter.call(did, wallet, 3)
+        await market.fund(market.node.address, 0)
+        await meter.settlement.step()
+        assert "wei" in (await meter.settlement.status()).problems[0]
+        await meter.settlement.step()
+        assert len((await meter.settlement.status()).problems) == 1
+        await market.fund(market.node.address)
+        # Another process settles what there was; this one has nothing to send any more.
+        async with open_ledger(str(tmp_path / "l.db"), serving=False) as ledger:
+            other = Settlement(ledger, meter.view, market.node, Thresholds(confirmations=1, min_calls=1))
+            await other.settle_now(30)
+        await meter.settlement.step()
+        assert (await meter.settlement.status()).problems == ()
+        await settled_once(market, meter, plan, wallet, 3)

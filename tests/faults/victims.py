@@ -74,18 +74,30 @@ async def _charge_for_ever(connection: Connection, url: str, accounts: list[Acco
         await asyncio.gather(*(caller(number) for number in range(30)))
 
 
-def call_until_empty(connection: Connection, url: str, accounts: list[AccountId], did: bytes) -> None:
-    """Serves 125 calls at once and tells how many got in."""
-    asyncio.run(_call_until_empty(connection, url, accounts, did))
+def call_until_empty(
+    connection: Connection, url: str, accounts: list[AccountId], did: bytes, vouchers: bool = False
+) -> None:
+    """Serves 125 calls at once and tells how many got in. vouchers: whether the plan asks for them."""
+    asyncio.run(_call_until_empty(connection, url, accounts, did, vouchers))
 
 
-async def _call_until_empty(connection: Connection, url: str, accounts: list[AccountId], did: bytes) -> None:
+async def _call_until_empty(
+    connection: Connection, url: str, accounts: list[AccountId], did: bytes, vouchers: bool
+) -> None:
     async with open_ledger(url, serving=True) as ledger:
 
         async def call(number: int) -> bool:
+            who = accounts[number % len(accounts)]
+            known = await ledger.voucher(who) if vouchers else None
             try:
                 hold = await ledger.reserve(
-                    accounts[number % len(accounts)], did, 1, key_id="key", key_budget=None, request_id="req"
+                    who,
+                    did,
+                    1,
+                    key_id="key",
+                    key_budget=None,
+                    request_id="req",
+                    ceiling=None if known is None else known.ceiling,
                 )
             except NotEnoughCredits:
                 return False
@@ -114,5 +126,33 @@ async def _settle(connection: Connection, rpc: str, path: str, key: bytes, die_a
         settlement = Settlement(book, view, wallet, Thresholds(confirmations=1, max_entries=3), on_step=step)
         try:
             await settlement.settle_now(20)
+        finally:
+            await view.stop()
+
+
+def settle_in_steps(connection: Connection, rpc: str, ledger: str, key: bytes, stop_at: str) -> None:
+    """One round of settlement as a leader. It waits at the named step, as a process does that was stopped or cut off,
+    until it is told to go on; then it tells how the round ended, and goes on with rounds until nothing is open."""
+    asyncio.run(_settle_in_steps(connection, rpc, ledger, key, stop_at))
+
+
+async def _settle_in_steps(connection: Connection, rpc: str, url: str, key: bytes, stop_at: str) -> None:
+    stopped = False
+
+    def step(name: str) -> None:
+        nonlocal stopped
+        if name == stop_at and not stopped:
+            stopped = True
+            connection.send(("stopped", os.getpid()))
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    wallet = LocalWallet(Secret(key))
+    async with open_ledger(url, serving=False) as book, open_chain(rpc) as chain:
+        view = ChainView(chain, Deployment.standard(), book, wallet.address, min_gap=0)
+        await view.start()
+        settlement = Settlement(book, view, wallet, Thresholds(confirmations=1, min_calls=1), on_step=step)
+        try:
+            await settlement.step()
+            connection.send(("ended", stopped))
         finally:
             await view.stop()
