@@ -6,12 +6,13 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from node_proxy.asgi import Exchange, Router
-from node_proxy.errors import AssetNotFound, RouteNotFound
+from node_proxy.errors import AccessDenied, AssetNotFound, RouteNotFound
 from node_proxy.web.blocks import BlockPages
 from node_proxy.web.catalogue import Catalogue, Entry
 from node_proxy.web.files import File, Files, page_headers, send
 from node_proxy.web.operator import OperatorPages
 from node_proxy.web.rpc import RpcPages
+from node_proxy.web.signed_in import session_of
 from node_proxy.web.words import badge, price_line
 from nvm_chain import __version__
 from nvm_chain.deployments import network_of
@@ -70,7 +71,7 @@ class WebPages:
         await send(exchange, file, [_FOREVER] if name.startswith("assets/") else [(b"cache-control", b"no-cache")])
 
     async def facts(self, exchange: Exchange) -> None:
-        """GET /console.json: which node, chain and contracts this is."""
+        """GET /console.json: which node, chain and contracts this is, and who is signed in."""
         services = self._services
         network = network_of(services.chain.chain_id)
         settings = services.settings
@@ -91,9 +92,17 @@ class WebPages:
                 "contracts": services.deployment.to_dict(),
                 "from_block": settings.from_block,
                 "providers": providers,
+                "session": await self._session(exchange),
             },
-            headers=[(b"cache-control", b"no-cache")],
+            headers=[(b"cache-control", b"no-store")],
         )
+
+    async def _session(self, exchange: Exchange) -> dict[str, object] | None:
+        """Asked for here, a session that has ended is no error."""
+        try:
+            return (await session_of(self._services, exchange)).public()
+        except AccessDenied:
+            return None
 
     # ------------------------------------------------------------------------------------------------------ public
 

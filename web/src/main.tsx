@@ -91,7 +91,7 @@ async function start() {
   root.textContent = ''
   try {
     await loadFacts()
-    await startSession()
+    startSession()
   } catch (error) {
     render(
       <main class="page">

@@ -1,6 +1,6 @@
 /** Buying, gifts, renewals and refunds. */
 
-import { type Address, erc20Abi, type Hex, parseSignature } from 'viem'
+import { type Address, erc20Abi, type Hex } from 'viem'
 import { PlanRegistry } from '../generated/abi'
 import { strings as t } from '../strings'
 import { amount, gives } from '../ui/plan'
@@ -116,8 +116,13 @@ async function permitFor(token: Address, spender: Address, value: bigint, _shown
   })
   // A contract wallet's signature has another form: it approves instead.
   if (signature.length !== 132) return null
-  const { r, s, yParity } = parseSignature(signature)
-  return { deadline, v: yParity + 27, r, s }
+  const v = Number(`0x${signature.slice(130)}`)
+  return {
+    deadline,
+    v: v < 27 ? v + 27 : v,
+    r: signature.slice(0, 66) as Hex,
+    s: `0x${signature.slice(66, 130)}` as Hex,
+  }
 }
 
 export async function announceRefund(plan: Plan, title: string, wait: string): Promise<void> {

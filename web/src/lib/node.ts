@@ -20,6 +20,14 @@ export interface Facts {
   }
   from_block: number
   providers: string[]
+  session: Session | null
+}
+
+/** Who is signed in, and the token that changes need. */
+export interface Session {
+  subscriber: Address
+  csrf_token: string
+  expires_at: number
 }
 
 /** The node refused, or wasn't reached (status 0). */

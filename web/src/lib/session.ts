@@ -1,27 +1,16 @@
 /** Sign-In with Ethereum at the node: a cookie that scripts can't read, and the token that changes need. */
 
 import { effect, signal } from '@preact/signals'
-import type { Address } from 'viem'
-import { api, NodeFailed, setCsrf } from './node'
+import { api, facts, type Session, setCsrf } from './node'
 import { account, signMessage } from './wallet'
-
-interface Session {
-  subscriber: Address
-  csrf_token: string
-  expires_at: number
-}
 
 export const session = signal<Session | null>(null)
 
 export const signedIn = () => session.value !== null && session.value.subscriber === account.value
 
-export async function startSession() {
+export function startSession() {
   effect(() => setCsrf(session.value?.csrf_token ?? ''))
-  try {
-    session.value = await api<Session>('GET', 'auth/session')
-  } catch (error) {
-    if (!(error instanceof NodeFailed) || error.status === 0) throw error
-  }
+  session.value = facts().session
 }
 
 /** Signs in with the connected wallet; asks nothing where it is signed in already. Raises Rejected, NodeFailed. */

@@ -1,1 +1,0 @@
-import{f as e,v as t}from"./basics-BN9R-N_q.js";function n(){return t(e,{title:`subscriber`,children:t(`p`,{})})}export{n as default};

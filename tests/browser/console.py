@@ -1,0 +1,123 @@
+"""The console in a real Chromium: tabs with a wallet, whose traffic and errors are written down."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import Browser, Page, async_playwright
+
+from tests.browser.wallet import SCRIPT, BrowserWallet
+
+ROOT = Path(__file__).resolve().parents[2]
+SHOTS = ROOT / "docs" / "img" / "console"
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+SIZES = {1440: 900, 390: 844}
+PATIENCE = 30_000
+"""Milliseconds; the machine may be busy."""
+
+
+def chromium() -> str | None:
+    """The browser's executable: `CHROMIUM`, or the system's."""
+    return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@dataclass(slots=True)
+class Tab:
+    """A page with a wallet. requests: (method, URL, headers, body) of each; errors: of the console and of scripts."""
+
+    page: Page
+    wallet: BrowserWallet
+    url: str
+    requests: list[tuple[str, str, dict[str, str], str]] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    logged: list[str] = field(default_factory=list)
+    expected: list[str] = field(default_factory=list)
+
+    async def go(self, path: str = "") -> None:
+        """Opens a page of the console by what stands behind the #."""
+        await self.page.goto(f"{self.url}/#/{path}")
+        await self.page.locator("main h1").first.wait_for()
+
+    async def connect(self) -> None:
+        """Connects the wallet by the button in the header."""
+        await self.page.locator("header.top").get_by_role("button", name="Connect wallet").click()
+        await self.page.get_by_role("dialog").get_by_role("button", name="Test Wallet").click()
+        await self.page.get_by_role("dialog").wait_for(state="detached")
+
+    async def confirm(self) -> None:
+        """Lets the simulated transaction go to the wallet, and waits until the dialog has gone."""
+        button = self.page.get_by_role("button", name="Confirm in wallet")
+        await button.click()
+        await button.wait_for(state="detached")
+
+    async def shot(self, name: str) -> None:
+        """Takes a picture for the documentation, where NVM_SCREENSHOTS is set."""
+        if os.environ.get("NVM_SCREENSHOTS"):
+            SHOTS.mkdir(parents=True, exist_ok=True)
+            await self.page.screenshot(path=SHOTS / f"{name}.png", full_page=True, animations="disabled")
+
+    async def kept(self) -> str:
+        """All that the page keeps in the browser."""
+        return str(
+            await self.page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])")
+        )
+
+    def check(self, *secrets: str) -> None:
+        """No error on the page, no request to anybody but the node, and none of these secrets in any of them."""
+        unexpected = [error for error in self.errors if not any(part in error for part in self.expected)]
+        assert unexpected == [], unexpected
+        outside = [url for _, url, _, _ in self.requests if not url.startswith((f"{self.url}/", "data:"))]
+        assert outside == [], outside
+        told = "\n".join([*map(str, self.requests), *self.logged])
+        assert [secret for secret in secrets if secret in told] == []
+
+
+@asynccontextmanager
+async def open_browser() -> AsyncIterator[Browser]:
+    """Chromium; pytest skips where there is none."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium(), args=[*FLAGS])
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+@asynccontextmanager
+async def open_tab(
+    browser: Browser, url: str, wallet: BrowserWallet, *, width: int = 1440, dark: bool = False
+) -> AsyncIterator[Tab]:
+    """A tab of its own, as if in a private window. url: the node's."""
+    context = await browser.new_context(
+        viewport={"width": width, "height": SIZES.get(width, 900)}, color_scheme="dark" if dark else "light"
+    )
+    context.set_default_timeout(PATIENCE)
+    await context.expose_binding("__wallet", wallet.request)
+    await context.add_init_script(SCRIPT)
+    page = await context.new_page()
+    tab = Tab(page, wallet, url)
+
+    def on_request(request: Any) -> None:
+        tab.requests.append((request.method, request.url, dict(request.headers), request.post_data or ""))
+
+    def on_console(message: Any) -> None:
+        tab.logged.append(message.text)
+        if message.type in ("error", "warning"):
+            tab.errors.append(f"{message.text} ({message.location.get('url', '')})")
+
+    page.on("request", on_request)
+    page.on("console", on_console)
+    page.on("pageerror", lambda error: tab.errors.append(str(error)))
+    try:
+        yield tab
+    finally:
+        await context.close()
