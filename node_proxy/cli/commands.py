@@ -117,15 +117,16 @@ def check(config: Path | None) -> None:
 
 @main.command()
 @click.option("--timeout", default=120, show_default=True, type=click.IntRange(1, 86_400), help="Seconds to wait.")
+@click.option("--parked", is_flag=True, help="Try again what the contract refused before, too.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
 @click.pass_obj
-def settle(config: Path | None, timeout: int, as_json: bool) -> None:
+def settle(config: Path | None, timeout: int, parked: bool, as_json: bool) -> None:
     """Settles everything that waits, now, and waits until it is on the chain. Works beside a running node."""
     from node_proxy.cli.settling import settle_now
 
     settings = _settings(config)
     logs.configure("warning", settings.log_format)
-    batches = _run(settle_now(settings, timeout))
+    batches = _run(settle_now(settings, timeout, parked=parked))
     if as_json:
         click.echo(json.dumps({"batches": batches}))
         return
@@ -134,6 +135,27 @@ def settle(config: Path | None, timeout: int, as_json: bool) -> None:
         click.echo(f"{what}, {batch['state']} in {batch['tx'] or 'no transaction'}")
     if not batches:
         click.echo("nothing waits to be settled")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
+@click.pass_obj
+def audit(config: Path | None, as_json: bool) -> None:
+    """Adds the journal up again and compares every book with it. Exit code 1 where something doesn't add up to zero."""
+    from node_proxy.cli.settling import audit as look
+
+    found = _run(look(_settings(config)))
+    if as_json:
+        click.echo(json.dumps(found))
+    else:
+        for book, credits in found["books"].items():
+            click.echo(f"{book:12} {credits:20,}")
+        click.echo(f"{'sum':12} {found['sum']:20,}   {found['charges']:,} charges")
+        for wrong in found["imbalances"]:
+            click.echo(f"wrong: {wrong['what']}: {wrong['found']} in the books, {wrong['expected']} in the journal")
+        click.echo("the books are in order" if not found["imbalances"] else "look at what is wrong above")
+    if found["imbalances"]:
+        sys.exit(1)
 
 
 @main.command()

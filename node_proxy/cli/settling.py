@@ -1,4 +1,4 @@
-"""`nvm-node settle` and `reconcile`: beside a running node, or without one."""
+"""`nvm-node settle`, `reconcile` and `audit`: beside a running node, or without one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from node_proxy import identity as identities
 from node_proxy.config import Settings
 from node_proxy.identity import Identity
 from node_proxy.ledger import Ledger, open_ledger
-from node_proxy.ledger.base import Batch
+from node_proxy.ledger.base import Batch, BatchState
 from node_proxy.reconcile import reconcile
 from node_proxy.services import load_deployment, thresholds
 from node_proxy.settlement import Settlement
@@ -57,9 +57,28 @@ async def compare(settings: Settings) -> dict[str, Any]:
     }
 
 
-async def settle_now(settings: Settings, seconds: float) -> list[dict[str, Any]]:
-    """Settles all charges that wait. Raises NotSettled, ChainUnavailable, LedgerFailed."""
+async def audit(settings: Settings) -> dict[str, Any]:
+    """The books checked against the journal and each other, as JSON values; asks no chain. Raises LedgerFailed."""
+    async with open_ledger(settings.ledger, serving=False) as ledger:
+        found = await ledger.audit()
+    return {
+        "books": dict(found.totals),
+        "sum": sum(found.totals.values()),
+        "charges": found.charges,
+        "imbalances": [
+            {"what": wrong.what, "expected": wrong.expected, "found": wrong.found} for wrong in found.imbalances
+        ],
+    }
+
+
+async def settle_now(settings: Settings, seconds: float, *, parked: bool = False) -> list[dict[str, Any]]:
+    """Settles all charges that wait. parked: also those that were set aside before.
+
+    Raises NotSettled, ChainUnavailable, LedgerFailed.
+    """
     async with _beside(settings) as (identity, ledger, view):
+        for batch in await ledger.batches(BatchState.PARKED) if parked else ():
+            await ledger.unpark(batch.id)
         settlement = Settlement(ledger, view, identity.wallet, thresholds(settings))
         try:
             batches = await settlement.settle_now(patience=seconds)
