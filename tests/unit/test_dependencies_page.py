@@ -25,11 +25,12 @@ INPUTS = [
     for line in file.read_text().splitlines()
     if not line.startswith("#")
 ]
-NODE = [
+NODE = {
     name
-    for file in ("package.json", "tests/peers/package.json")
-    for name in json.loads((ROOT / file).read_text())["devDependencies"]
-]
+    for file in ("package.json", "tests/peers/package.json", "web/package.json")
+    for kind in ("dependencies", "devDependencies")
+    for name in json.loads((ROOT / file).read_text()).get(kind, {})
+}
 # uvicorn loads these by name when they are there.
 LOADED_BY_NAME = {"httptools", "uvloop"}
 
@@ -97,9 +98,10 @@ def test_every_locked_package_has_hashes() -> None:
         assert [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry] == []
 
 
-@pytest.mark.parametrize("folder", [".", "tests/peers"])
+@pytest.mark.parametrize("folder", [".", "tests/peers", "web"])
 def test_the_npm_lock_file_belongs_to_its_package_file(folder: str) -> None:
     package, lock = (json.loads((ROOT / folder / name).read_text()) for name in ("package.json", "package-lock.json"))
-    assert lock["packages"][""]["devDependencies"] == package["devDependencies"]
-    for name, version in package["devDependencies"].items():
+    for kind in ("dependencies", "devDependencies"):
+        assert lock["packages"][""].get(kind) == package.get(kind)
+    for name, version in {**package.get("dependencies", {}), **package["devDependencies"]}.items():
         assert lock["packages"][f"node_modules/{name}"]["version"] == version, "pin exactly, then run make lock"
