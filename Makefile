@@ -13,7 +13,7 @@ export APE_DATA_FOLDER ?= $(CURDIR)/.tools/ape
 UV_COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-long check fmt gas bench compile lock lock-peers clean
+.PHONY: help setup demo up test test-long check fmt web gas bench compile lock lock-peers lock-web clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,10 @@ check: setup ## formatter, linters and types, on Python and Solidity
 
 fmt: setup ## format Python and Solidity
 	@ruff check --fix-only --quiet . && ruff format --quiet . && forge fmt
+	@[ ! -d web/node_modules ] || (cd web && node_modules/.bin/biome check --write --log-level=error .)
+
+web: setup ## build the console, web/, into node_proxy/web/static/
+	@python scripts/setup.py web && cd web && npm run --silent build
 
 compile: setup ## compile contracts/ into nvm_chain/artifacts/
 	@python scripts/compile_contracts.py
@@ -58,6 +62,9 @@ lock: ## write requirements/*.lock and package-lock.json anew, from pyproject.to
 lock-peers: ## the same for tests/peers/package-lock.json
 	cd tests/peers && npm install --package-lock-only --ignore-scripts --loglevel=warn
 
+lock-web: ## the same for web/package-lock.json
+	cd web && npm install --package-lock-only --ignore-scripts --loglevel=warn
+
 clean: ## remove everything that was built or installed
-	rm -rf .venv .tools node_modules tests/peers/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .tools node_modules tests/peers/node_modules web/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

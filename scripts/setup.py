@@ -6,7 +6,8 @@ packages into node_modules/, from package-lock.json; links to the tools into .to
 or newer, else it comes from the Python package index. What has not changed since it last succeeded is skipped.
 
     scripts/setup.py              everything
-    scripts/setup.py peers        in addition, an IPFS daemon that some tests talk to (285 MB)
+    scripts/setup.py web          in addition, what the console is built and checked with (260 MB)
+    scripts/setup.py peers        in addition, an IPFS daemon that some tests talk to (285 MB), and a browser
     scripts/setup.py slither      in addition, the contracts' static analysis, in .tools/slither/ (70 MB)
 """
 
@@ -256,6 +257,20 @@ def install_npm(title: str, node: Path, folder: Path) -> None:
     once(title, folder / "node_modules" / ".stamp", inputs, work)
 
 
+def install_browser() -> None:
+    """Chromium, for the console's tests: only where this is Debian's root, who can. Without one they are skipped."""
+    if os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser"):
+        return
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        print("  no Chromium: the console's tests are skipped; install one, or name it in CHROMIUM")
+        return
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["apt-get", "-qq", "update"], ["apt-get", "-qq", "install", "-y", "chromium"]):
+        if subprocess.run(command, env=environment, capture_output=True).returncode:
+            print(f"  `{shlex.join(command)}` failed: the console's tests are skipped without a Chromium")
+            return
+
+
 # ------------------------------------------------------------------------------------------------------------- tools
 
 
@@ -331,7 +346,10 @@ def main() -> None:
     install_npm("npm packages (solc, anvil, forge, cast, solhint)", node, ROOT)
     link_tools(node)
     install_project()
+    if "web" in sys.argv[1:]:
+        install_npm("npm packages of the console", node, ROOT / "web")
     if "peers" in sys.argv[1:]:
+        install_browser()
         install_npm("IPFS peer for tests (285 MB)", node, ROOT / "tests" / "peers")
     if "slither" in sys.argv[1:]:
         install_slither()
