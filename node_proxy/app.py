@@ -61,6 +61,7 @@ def build_router(services: Services) -> Router:
     router.add("GET", "/metrics", status.metrics)
     router.add("GET", "/.well-known/nvm-node.json", status.well_known)
     WebPages(services).add_to(router)
+    router.wrap("POST", "/v1/", services.answers.once)
     return router
 
 

@@ -331,6 +331,13 @@ class Router:
                 return
         self._open.append((segments, dict.fromkeys(methods, handler), template))
 
+    def wrap(self, method: str, prefix: str, wrapper: Callable[[Handler], Handler]) -> None:
+        """Puts `wrapper` around every handler that was added for a verb below an address."""
+        tables = [(template, handlers) for template, handlers in self._exact.items()]
+        for template, handlers in [*tables, *((template, handlers) for _, handlers, template in self._open)]:
+            if template.startswith(prefix) and method in handlers:
+                handlers[method] = wrapper(handlers[method])
+
     def find(self, method: str, path: str) -> tuple[Handler, tuple[str, ...], str]:
         """(handler, open segments, template). Raises RouteNotFound, MethodNotAllowed."""
         params: tuple[str, ...] = ()

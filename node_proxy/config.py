@@ -283,6 +283,24 @@ class Settings:
         default=600.0, metadata=_by(_seconds(1, 86_400), "until a run of the Assistants API expires")
     )
     max_calls_per_key: int = field(default=64, metadata=_by(_whole(1, 1_000_000), "calls in flight for one API key"))
+    max_calls_per_subscriber: int = field(
+        default=256, metadata=_by(_whole(1, 1_000_000), "calls in flight for one subscriber, over all of its keys")
+    )
+    calls_per_minute: int | None = field(
+        default=None,
+        metadata=_by(_whole(1, 10_000_000), "calls that one subscriber may begin in a minute, all at once if it likes"),
+    )
+    max_rereads: int = field(
+        default=64,
+        metadata=_by(_whole(1, 100_000), "calls that may wait at once for another look at the chain before a refusal"),
+    )
+    answer_keep: float = field(
+        default=86_400.0,
+        metadata=_by(_seconds(1, 30 * 86_400), "how long the answer to an Idempotency-Key is kept"),
+    )
+    answer_bytes: int = field(
+        default=8 * 2**20, metadata=_by(_whole(1_024, 2**28), "longest answer that is kept for an Idempotency-Key")
+    )
     login_window: float = field(default=300.0, metadata=_by(_seconds(10, 3_600), "how long a login nonce lives"))
 
     # settlement

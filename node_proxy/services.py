@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,10 +18,12 @@ from node_proxy.access.login import Login
 from node_proxy.access.sessions import Sessions
 from node_proxy.access.store import AccessStore
 from node_proxy.admission import Admission, covers
+from node_proxy.answers import Answers
 from node_proxy.assets import Assets
 from node_proxy.config import Settings
 from node_proxy.errors import ChainTooStale, NodeError
 from node_proxy.identity import Identity
+from node_proxy.kept import Kept
 from node_proxy.keyring import Keyring
 from node_proxy.ledger import Ledger, open_ledger
 from node_proxy.ledger.base import AccountId, LedgerFailed
@@ -72,6 +74,7 @@ class Services:
     objects: Objects
     runner: Runner
     responses: Responses
+    answers: Answers
     metrics: Metrics
     stopping: bool = False
     settling: Status | None = None
@@ -250,6 +253,7 @@ def _assemble(
         objects=objects,
         runner=Runner(calls, objects, _as_given),
         responses=Responses(calls),
+        answers=Answers(Kept(database, identity.secret), keys, ledger, settings),
         metrics=metrics,
     )
     _settlement_gauges(services)
@@ -312,7 +316,11 @@ async def _housekeeping(services: Services) -> None:
     """Looks for new own assistants and at settlement, drops definitions that nobody uses."""
     while True:
         services.assets.sweep()
-        for chore in (services.assets.close_retired, services.keys.note_uses, services.records.search, services.look):
+        chores: list[Callable[[], Awaitable[object]]] = [
+            *(services.assets.close_retired, services.keys.note_uses, services.records.search, services.look),
+            services.answers.sweep,
+        ]
+        for chore in chores:
             try:
                 await chore()
             except (NvmError, NodeError, LedgerFailed, StorageFailed) as error:

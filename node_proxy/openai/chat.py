@@ -78,10 +78,12 @@ class _Call:
     async def _whole(self, answer: Answer, face: Face, metadata: dict[str, str] | None) -> None:
         response = finished(await answer.json())
         shown = completion(face.response(response), metadata)
+        data = orjson.dumps(shown)
+        await self.exchange.promise(data)
         charge = await self._charge(response)
         await self._keep(shown, metadata)
         self.access.ended(response["status"])
-        await self.exchange.respond(200, orjson.dumps(shown), headers=[*answer.headers, *credit_headers(charge)])
+        await self.exchange.respond(200, data, headers=[*answer.headers, *credit_headers(charge)])
 
     async def _stream(
         self, answer: Answer, face: Face, chunks: Chunks, metadata: dict[str, str] | None, heartbeat: Heartbeat
@@ -97,10 +99,12 @@ class _Call:
             with heartbeat.on(exchange), self.asked.renamed():
                 response = response_of(await relay(events, exchange, show, self.drain_timeout))
             shown = face.response(response)
+            end = chunks.end(shown)
+            await exchange.promise(end)
             charge = await self._charge(response)
             await self._keep(completion(shown, metadata), metadata)
             self.access.ended(response["status"])
-            await exchange.write(credit_comment(charge) + chunks.end(shown))
+            await exchange.write(credit_comment(charge) + end)
             await exchange.finish()
             await read_to_the_end(events)
         except DrainOver:

@@ -42,7 +42,7 @@ async def relay(
         async with asyncio.timeout(None) as bound:
             exchange.on_gone(left)
             async for group in events:
-                out, last = _shown(group, show, hidden=exchange.gone)
+                out, last = _shown(group, show, hidden=not exchange.heard)
                 if out:
                     await exchange.write(out)
                 if last is not None:

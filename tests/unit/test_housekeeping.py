@@ -50,6 +50,7 @@ async def test_a_chore_that_fails_ends_neither_itself_nor_the_others(
         keys=SimpleNamespace(note_uses=chores.chore("keys")),
         records=SimpleNamespace(search=chores.chore("search")),
         look=chores.chore("look"),
+        answers=SimpleNamespace(sweep=chores.chore("answers")),
     )
     task = asyncio.create_task(services._housekeeping(cast(Services, node)))
     async with asyncio.timeout(5):
