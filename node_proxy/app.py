@@ -15,6 +15,7 @@ from node_proxy.errors import KeyInvalid, LoginRefused, NodeError, ShuttingDown,
 from node_proxy.openai.assistants_api.routes import add_assistants
 from node_proxy.openai.chat_routes import add_chat
 from node_proxy.openai.models import ModelPages
+from node_proxy.openai.routes import add_responses
 from node_proxy.receipt_pages import ReceiptPages
 from node_proxy.services import Services
 from node_proxy.status import StatusPages
@@ -34,7 +35,7 @@ def build_router(services: Services) -> Router:
     """Every address that the node answers."""
     router = Router()
     access, status, models = AccessPages(services), StatusPages(services), ModelPages(services)
-    router.add("POST", "/v1/responses", services.responses.create)
+    add_responses(router, services)
     add_chat(router, services)
     add_assistants(router, services)
     router.add("GET", "/v1/models", models.list)

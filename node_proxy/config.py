@@ -277,6 +277,16 @@ class Settings:
 
     # callers
     max_body_bytes: int = field(default=4 * 2**20, metadata=_by(_whole(1_024, 2**30), "longest request body"))
+    max_file_bytes: int = field(
+        default=32 * 2**20, metadata=_by(_whole(1_024, 2**30), "largest file that a subscriber may upload")
+    )
+    max_kept_bytes: int = field(
+        default=2**30, metadata=_by(_whole(2**16, 2**50), "bytes that all objects of one subscriber may take")
+    )
+    keep_days: int = field(
+        default=30,
+        metadata=_by(_whole(1, 36_500), "days that responses, conversations and files are kept after their last use"),
+    )
     body_timeout: float = field(default=30.0, metadata=_by(_seconds(0.1, 600), "until the whole request body is here"))
     max_calls: int = field(default=2_000, metadata=_by(_whole(1, 1_000_000), "calls in flight"))
     run_lifetime: float = field(

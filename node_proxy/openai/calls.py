@@ -84,6 +84,10 @@ class Calls:
         """
         return await self._assets.resolve(name, key)
 
+    async def open(self, did: Did) -> Assistant:
+        """The assistant as its builder defined it last. Raises AssetNotFound, AssetUnusable, Unavailable."""
+        return await self._assets.open(did)
+
     def access(
         self, key: ApiKey, did: Did, *, request_id: str, facts: dict[str, Any]
     ) -> AbstractAsyncContextManager[Access]:

@@ -294,15 +294,15 @@ class Objects:
         values = (subscriber, id, number, number if upto is None else upto, len(sealed), sealed)
         return lambda db: _do(db, query, values)
 
-    async def parts(self, subscriber: str, id: str, after: int = -1, limit: int = 16) -> Parts:
-        """(number, upto, data) of the first parts that hold something after number `after`, in order."""
+    async def parts(self, subscriber: str, id: str, after: int = -1, limit: int = 16, upto: int = 2**53) -> Parts:
+        """(number, upto, data) of the first parts that hold something after number `after` up to `upto`, in order."""
         query = (
-            "SELECT number, upto, data FROM object_parts WHERE subscriber = ? AND id = ? AND upto > ? "
+            "SELECT number, upto, data FROM object_parts WHERE subscriber = ? AND id = ? AND upto > ? AND number <= ? "
             "ORDER BY number LIMIT ?"
         )
 
         def work(db: Db) -> Parts:
-            rows = db.execute(query, (subscriber, _plain(id), after, limit)).fetchall()
+            rows = db.execute(query, (subscriber, _plain(id), after, upto, limit)).fetchall()
             opened = [(row[0], row[1], self._seals.open(subscriber, f"part|{id}|{row[0]}", row[2])) for row in rows]
             return [(number, upto, data) for number, upto, data in opened if data is not None]
 
@@ -344,10 +344,10 @@ class Objects:
 
         return await self._database.write(take_over)
 
-    async def unlock(self, name: str) -> None:
-        """Gives this process's lock back; where that can't be written down, the next one here takes it over."""
+    async def unlock(self, name: str, *steps: Step) -> None:
+        """Gives this process's lock back, after further steps; where that fails, the next one here takes it over."""
         self._forsaken.add(name)
-        await self.write(self.unlocking(name))
+        await self.write(*steps, self.unlocking(name))
         self._forsaken.discard(name)
 
     def unlocking(self, name: str) -> Step:

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from node_proxy.errors import BadRequest, InvalidValue, UnsupportedParameter
+from node_proxy.openai.inputs import MAX_ITEMS, check_items
 from nvm_chain.definition import Definition
 from nvm_chain.text import show
 
 Json = dict[str, Any]
 
-MAX_ITEMS = 2_000
 MAX_FUNCTIONS = 128
 _FUNCTION_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _BUILDERS = "The builder of this assistant"
@@ -30,16 +30,29 @@ class UnknownParameter(BadRequest):
     code = "unknown_parameter"
 
 
+class MutuallyExclusive(BadRequest):
+    """Two parameters that can't be given together (HTTP 400)."""
+
+    code = "mutually_exclusive_parameters"
+
+
 @dataclass(slots=True)
 class Prepared:
     """A request that has been checked.
 
     body: for the provider. stream: whether the caller wants events. echo: members of the response that repeat what the
-    caller asked for. caller_params: names in `body` whose faults are the caller's.
+    caller asked for. caller_params: names in `body` whose faults are the caller's. items: the input, item by item, with
+    the caller's own file ids and references to items still in it. store: whether the response is to be kept.
+    previous, conversation: ids (ours) of what comes before; empty for nothing.
     """
 
     body: Json
     stream: bool = False
+    items: list[Json] = field(default_factory=list)
+    store: bool = True
+    background: bool = False
+    previous: str = ""
+    conversation: str = ""
     echo: Json = field(default_factory=dict)
     caller_params: set[str] = field(default_factory=lambda: {"input"})
 
@@ -58,7 +71,7 @@ def prepare(request: Mapping[str, Any], definition: Definition, *, name: str, sa
         prepared.body["instructions"] = definition.instructions
     if definition.tools:
         prepared.body["tools"] = list(definition.tools)
-    if request.get("input") is None:
+    if all(request.get(parameter) is None for parameter in ("input", "previous_response_id", "conversation")):
         raise InvalidValue("`input` is missing: give a text, or a list of input items.", param="input")
     for parameter, value in request.items():
         if value is None or parameter == "model":
@@ -73,8 +86,21 @@ def prepare(request: Mapping[str, Any], definition: Definition, *, name: str, sa
             raise UnknownParameter(f"Unknown parameter: {show(parameter)}.", param=parameter[:100])
     if prepared.stream:
         prepared.body["stream"] = True
+    _check_state(prepared)
     prepared.echo["model"] = name
     return prepared
+
+
+def _check_state(prepared: Prepared) -> None:
+    """What one of the parameters about state forbids another."""
+    if prepared.previous and prepared.conversation:
+        raise MutuallyExclusive("Give `previous_response_id` or `conversation`, not both.")
+    if prepared.background and not prepared.store:
+        raise InvalidValue(
+            "`background` needs `store`: a response that isn't kept can't be fetched.", param="background"
+        )
+    if prepared.store:
+        prepared.echo["store"] = True
 
 
 # -------------------------------------------------------------------------------------------------------------- rules
@@ -130,13 +156,11 @@ def _instructions(parameter: str, value: Any, definition: Definition, prepared: 
 def _input(parameter: str, value: Any, definition: Definition, prepared: Prepared) -> None:
     if isinstance(value, str):
         prepared.body["input"] = value
+        prepared.items = [{"type": "message", "role": "user", "content": value}]
         return
     if not isinstance(value, list) or not value:
         raise InvalidValue("`input` must be a text or a list of at least one input item.", param=parameter)
-    if len(value) > MAX_ITEMS:
-        raise InvalidValue(f"`input` has {len(value)} items, at most {MAX_ITEMS} are taken.", param=parameter)
-    items = [_item(f"input[{number}]", item, definition) for number, item in enumerate(value)]
-    prepared.body["input"] = [item for item in items if item is not None]
+    prepared.body["input"] = prepared.items = check_items("input", value, definition.policy, MAX_ITEMS)
 
 
 def _tools(parameter: str, value: Any, definition: Definition, prepared: Prepared) -> None:
@@ -238,7 +262,8 @@ def _max_output_tokens(parameter: str, value: Any, definition: Definition, prepa
     prepared.caller_params.add(parameter)
 
 
-def _metadata(parameter: str, value: Any, definition: Definition, prepared: Prepared) -> None:
+def check_metadata(parameter: str, value: Any) -> dict[str, str]:
+    """A caller's own pairs. Raises InvalidValue."""
     if not isinstance(value, dict) or len(value) > 16:
         raise InvalidValue("`metadata` must be an object of at most 16 pairs.", param=parameter)
     for key, text in value.items():
@@ -247,9 +272,14 @@ def _metadata(parameter: str, value: Any, definition: Definition, prepared: Prep
                 f"`metadata` takes keys of at most 64 and texts of at most 512 characters; {show(key)} is neither.",
                 param=parameter,
             )
-    if value and not definition.policy.metadata:
+    return dict(value)
+
+
+def _metadata(parameter: str, value: Any, definition: Definition, prepared: Prepared) -> None:
+    metadata = check_metadata(parameter, value)
+    if metadata and not definition.policy.metadata:
         raise _not_allowed(parameter, "metadata")
-    prepared.echo[parameter] = dict(value)  # stays with us: the provider belongs to the builder
+    prepared.echo[parameter] = metadata  # stays with us: the provider belongs to the builder
 
 
 def _text(parameter: str, value: Any, definition: Definition, prepared: Prepared) -> None:
@@ -288,9 +318,45 @@ def _reasoning(parameter: str, value: Any, definition: Definition, prepared: Pre
     prepared.caller_params.add(parameter)
 
 
-def _include(parameter: str, value: Any, _: Definition, __: Prepared) -> None:
-    if value != []:
-        raise UnsupportedParameter("This node doesn't take `include` yet: leave it out.", param=parameter)
+_INCLUDED = frozenset({"web_search_call.action.sources"})
+_NOTHING_TO_ADD = frozenset(
+    {"reasoning.encrypted_content", "message.input_image.image_url", "computer_call_output.output.image_url"}
+)
+"""Taken because clients always send them. Reasoning stays with the provider; images are repeated as they were given."""
+
+
+def _include(parameter: str, value: Any, definition: Definition, prepared: Prepared) -> None:
+    if not isinstance(value, list):
+        raise InvalidValue("`include` must be a list.", param=parameter)
+    for one in value:
+        if one not in (*_INCLUDED, *_NOTHING_TO_ADD):
+            raise UnsupportedParameter(f"`include` {show(one)} isn't given out: leave it out.", param=parameter)
+    if wanted := sorted(_INCLUDED.intersection(value)):
+        kept = definition.settings.get(parameter)
+        prepared.body[parameter] = [*(kept if isinstance(kept, list) else []), *wanted]
+        prepared.caller_params.add(parameter)
+
+
+def _store(parameter: str, value: Any, _: Definition, prepared: Prepared) -> None:
+    prepared.store = _flag(parameter, value)
+
+
+def _background(parameter: str, value: Any, _: Definition, prepared: Prepared) -> None:
+    prepared.background = prepared.echo[parameter] = _flag(parameter, value)
+
+
+def _previous(parameter: str, value: Any, _: Definition, prepared: Prepared) -> None:
+    if not isinstance(value, str) or not value:
+        raise InvalidValue("`previous_response_id` must be the id of a response.", param=parameter)
+    prepared.previous = prepared.echo[parameter] = value
+
+
+def _conversation(parameter: str, value: Any, _: Definition, prepared: Prepared) -> None:
+    found = value.get("id") if isinstance(value, dict) else value
+    if not isinstance(found, str) or not found:
+        raise InvalidValue("`conversation` must be the id of a conversation, or {id: …}.", param=parameter)
+    prepared.conversation = found
+    prepared.echo[parameter] = {"id": found}
 
 
 def _flag(parameter: str, value: Any) -> bool:
@@ -299,7 +365,6 @@ def _flag(parameter: str, value: Any) -> bool:
     return value
 
 
-_NO_STATE = "This node keeps no responses and conversations yet; send the whole history in `input`"
 _RULES: dict[str, Rule] = {
     "input": _input,
     "stream": _stream,
@@ -318,10 +383,10 @@ _RULES: dict[str, Rule] = {
     "user": _ignored,
     "safety_identifier": _ignored,
     "prompt_cache_key": _ignored,
-    "store": _not_yet(_NO_STATE, False),
-    "previous_response_id": _not_yet(_NO_STATE),
-    "conversation": _not_yet(_NO_STATE),
-    "background": _not_yet("This node doesn't run responses in the background yet", False),
+    "store": _store,
+    "previous_response_id": _previous,
+    "conversation": _conversation,
+    "background": _background,
     "truncation": _not_yet(f"{_BUILDERS} decides on truncation", "disabled"),
     "service_tier": _not_yet(f"{_BUILDERS} decides on the service tier", "auto", "default"),
     "top_logprobs": _not_yet("This node doesn't hand out log probabilities yet", 0),
@@ -332,114 +397,6 @@ _RULES: dict[str, Rule] = {
     "context_management": _not_yet(f"{_BUILDERS} decides on the context", []),
     "moderation": _not_yet(f"{_BUILDERS} decides on moderation"),
     "access_programs": _not_yet(f"{_BUILDERS} decides on access programmes"),
-    "background_options": _not_yet("This node doesn't run responses in the background yet"),
+    "background_options": _not_yet("This node decides how background responses run"),
     "image": _not_yet(f"{_BUILDERS} decides on images"),
 }
-
-
-# -------------------------------------------------------------------------------------------------------- input items
-
-_HOSTED = frozenset(
-    {
-        *("reasoning", "web_search_call", "file_search_call", "code_interpreter_call", "image_generation_call"),
-        *("compaction", "mcp_call", "mcp_list_tools"),
-    }
-)
-"""Items of an earlier output that the provider can't be given back, since their ids are ours: left out."""
-
-
-def _item(where: str, item: Any, definition: Definition) -> Json | None:
-    if not isinstance(item, dict):
-        raise InvalidValue(f"`{where}` must be an object.", param=where)
-    kind = item.get("type", "message" if "role" in item else None)
-    if kind == "message":
-        return _message(where, item, definition)
-    if kind == "function_call":
-        return {
-            "type": kind,
-            **{name: _need_text(where, item, name) for name in ("call_id", "name", "arguments")},
-        }
-    if kind == "function_call_output":
-        return {"type": kind, "call_id": _need_text(where, item, "call_id"), "output": _output(where, item, definition)}
-    if kind == "custom_tool_call":
-        return {"type": kind, **{name: _need_text(where, item, name) for name in ("call_id", "name", "input")}}
-    if kind == "custom_tool_call_output":
-        return {"type": kind, "call_id": _need_text(where, item, "call_id"), "output": _output(where, item, definition)}
-    if isinstance(kind, str) and kind in _HOSTED:
-        return None
-    if kind == "item_reference":
-        raise UnsupportedParameter(f"{_NO_STATE}: `{where}` is a reference to an item.", param=where)
-    raise InvalidValue(f"`{where}.type` {show(kind)} is not an input item that this node takes.", param=f"{where}.type")
-
-
-def _message(where: str, item: Json, definition: Definition) -> Json:
-    role, content = item.get("role"), item.get("content")
-    if role in ("system", "developer") and not definition.policy.extra_instructions:
-        raise UnsupportedParameter(
-            f"{_BUILDERS} doesn't allow callers to add instructions: `{where}.role` can't be {role}.",
-            param=f"{where}.role",
-        )
-    if role not in ("user", "assistant", "system", "developer"):
-        raise InvalidValue(f"`{where}.role` {show(role)} is not user or assistant.", param=f"{where}.role")
-    if isinstance(content, str):
-        return {"type": "message", "role": role, "content": content}
-    if not isinstance(content, list):
-        raise InvalidValue(f"`{where}.content` must be a text or a list.", param=f"{where}.content")
-    if role == "assistant":
-        return {"type": "message", "role": role, "content": _said(where, content)}
-    parts = [_part(f"{where}.content[{number}]", part, definition) for number, part in enumerate(content)]
-    return {"type": "message", "role": role, "content": parts}
-
-
-def _said(where: str, content: list[Any]) -> str:
-    """An earlier answer as plain text: its ids, annotations and status are ours and mean nothing to the provider."""
-    texts = []
-    for number, part in enumerate(content):
-        kind = part.get("type") if isinstance(part, dict) else None
-        text = part.get("refusal" if kind == "refusal" else "text") if isinstance(part, dict) else None
-        if kind not in ("output_text", "input_text", "refusal") or not isinstance(text, str):
-            at = f"{where}.content[{number}]"
-            raise InvalidValue(f"`{at}` must be an output_text or a refusal.", param=at)
-        texts.append(text)
-    return "\n".join(texts)
-
-
-def _part(where: str, part: Any, definition: Definition) -> Json:
-    kind = part.get("type") if isinstance(part, dict) else None
-    if kind == "input_text":
-        return {"type": kind, "text": _need_text(where, part, "text")}
-    if kind not in ("input_image", "input_file"):
-        raise InvalidValue(
-            f"`{where}.type` {show(kind)} is not input_text, input_image or input_file.", param=f"{where}.type"
-        )
-    if not (definition.policy.images if kind == "input_image" else definition.policy.files):
-        raise UnsupportedParameter(
-            f"{_BUILDERS} doesn't allow {'images' if kind == 'input_image' else 'files'} in the input.", param=where
-        )
-    if part.get("file_id") is not None:
-        raise UnsupportedParameter(
-            f"This node keeps no files yet: give `{where}` inline or by URL instead of `file_id`.",
-            param=f"{where}.file_id",
-        )
-    names = ("image_url", "detail") if kind == "input_image" else ("file_data", "file_url", "filename")
-    kept = {name: _need_text(where, part, name) for name in names if part.get(name) is not None}
-    for name in ("image_url", "file_url"):
-        if name in kept and not kept[name].startswith(("https://", "data:") if name == "image_url" else "https://"):
-            raise InvalidValue(f"`{where}.{name}` must start with https://.", param=f"{where}.{name}")
-    return {"type": kind, **kept}
-
-
-def _output(where: str, item: Json, definition: Definition) -> str | list[Json]:
-    output = item.get("output")
-    if isinstance(output, str):
-        return output
-    if not isinstance(output, list):
-        raise InvalidValue(f"`{where}.output` must be a text or a list.", param=f"{where}.output")
-    return [_part(f"{where}.output[{number}]", part, definition) for number, part in enumerate(output)]
-
-
-def _need_text(where: str, item: Json, name: str) -> str:
-    value = item.get(name)
-    if not isinstance(value, str):
-        raise InvalidValue(f"`{where}.{name}` must be a text.", param=f"{where}.{name}")
-    return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import orjson
@@ -13,8 +13,10 @@ from node_proxy.asgi import Exchange
 from node_proxy.dialects import Answer
 from node_proxy.errors import NodeError, ProviderGarbage
 from node_proxy.ledger.base import Charge
+from node_proxy.openai.background import Background
 from node_proxy.openai.calls import Access, Calls, credit_comment, credit_headers
 from node_proxy.openai.face import TERMINAL
+from node_proxy.openai.history import History, Turn, needs_turn
 from node_proxy.openai.metering import read_usage
 from node_proxy.openai.request import Prepared, prepare
 from node_proxy.relay import sse
@@ -28,8 +30,10 @@ _TAIL_SECONDS = 0.5
 class Responses:
     """The surface."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, history: History, background: Background) -> None:
         self._calls = calls
+        self._history = history
+        self._background = background
         self._heartbeat = Heartbeat()
 
     async def create(self, exchange: Exchange) -> None:
@@ -38,20 +42,37 @@ class Responses:
         key = await calls.key(exchange)
         request = await exchange.json(settings.max_body_bytes, settings.body_timeout)
         did = await calls.resolve(request.get("model"), key)
-        async with calls.access(key, did, request_id=exchange.id, facts=exchange.facts) as access:
+        async with AsyncExitStack() as stack:
+            access = await stack.enter_async_context(
+                calls.access(key, did, request_id=exchange.id, facts=exchange.facts)
+            )
             prepared = prepare(request, access.definition, name=str(did), safety_identifier=access.safety_identifier)
-            await _Call(exchange, access, prepared, self._heartbeat, settings.drain_timeout).run()
+            turn = None
+            if needs_turn(prepared):
+                turn = await stack.enter_async_context(self._history.turn(access, prepared))
+            if prepared.background and turn is not None:
+                running = await self._background.start(access, prepared, turn, stack.pop_all())
+                await self._background.answer(exchange, running, stream=prepared.stream)
+            else:
+                await _Call(exchange, access, prepared, turn, self._heartbeat, settings.drain_timeout).run()
 
 
 class _Call:
     """One access: one answer, one charge at most."""
 
     def __init__(
-        self, exchange: Exchange, access: Access, prepared: Prepared, heartbeat: Heartbeat, drain_timeout: float
+        self,
+        exchange: Exchange,
+        access: Access,
+        prepared: Prepared,
+        turn: Turn | None,
+        heartbeat: Heartbeat,
+        drain_timeout: float,
     ) -> None:
         self._exchange = exchange
         self._access = access
         self._prepared = prepared
+        self._turn = turn
         self._heartbeat = heartbeat
         self._drain_timeout = drain_timeout
         self._face = access.face(prepared.echo)
@@ -60,6 +81,8 @@ class _Call:
         try:
             params = frozenset(self._prepared.caller_params)
             async with self._access.ask(self._prepared.body, caller_params=params) as answer:
+                if self._turn is not None:
+                    self._turn.asked = True
                 if self._prepared.stream:
                     await self._stream(answer)
                 else:
@@ -77,11 +100,14 @@ class _Call:
             raise ProviderGarbage(
                 "The assistant's provider didn't answer with a finished response. Nothing was charged."
             )
-        shown = orjson.dumps(self._face.response(value))
-        await self._exchange.promise(shown)
+        shown = self._face.response(value)
+        body = orjson.dumps(shown)
+        await self._exchange.promise(body)
         charge = await self._charge(value) if status in _CHARGED else None
+        if self._turn is not None:
+            await self._turn.keep(shown, value)
         self._access.ended(str(status))
-        await self._exchange.respond(200, shown, headers=[*answer.headers, *credit_headers(charge)])
+        await self._exchange.respond(200, body, headers=[*answer.headers, *credit_headers(charge)])
 
     # -------------------------------------------------------------------------------------------------------- stream
 
@@ -151,9 +177,12 @@ class _Call:
         response = value.get("response")
         if not isinstance(response, dict):
             raise ProviderGarbage("The assistant's provider sent a broken event. Nothing was charged.")
-        end = self._face.wire(value) or b""
+        shown = self._face.event(value)
+        end = sse.event(kind, shown)
         await self._exchange.promise(end)
         charge = None if kind == "response.failed" else await self._charge(response)
+        if self._turn is not None and shown is not None:
+            await self._turn.keep(shown["response"], response)
         self._access.ended(kind.removeprefix("response."))
         await self._exchange.write(credit_comment(charge) + end)
         await self._exchange.finish()
@@ -162,6 +191,8 @@ class _Call:
         """The stream has begun, so the error is its last event."""
         shown = {"type": "error", "code": error.code, "message": error.message, "param": error.param}
         self._exchange.facts["error"] = error.code
+        if self._turn is not None:
+            await self._turn.end()  # before the caller can try again
         await self._exchange.write(credit_comment(None) + sse.event("error", self._face.numbered(shown)))
         await self._exchange.finish()
 

@@ -5,22 +5,33 @@ Only the node knows the provider's ids; everything here takes and gives them.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import orjson
 
-from node_proxy.errors import ProviderError, ProviderGarbage
+from node_proxy import logs
+from node_proxy.errors import NodeError, ProviderError, ProviderGarbage
 from node_proxy.relay.provider import ProviderAnswer, ProviderCall, ProviderClient
 from nvm_chain.definition import Definition
+from nvm_chain.did import Did
+
+if TYPE_CHECKING:
+    from node_proxy.openai.calls import Calls
+
+log = logs.get("upstream")
 
 Json = dict[str, Any]
 
 ITEMS_AT_ONCE = 20
 """Items that one request may add to a conversation."""
+
+_FORGET_SECONDS = 5.0
 
 
 def keeps_state(definition: Definition) -> bool:
@@ -123,6 +134,17 @@ class Upstream:
     ) -> ProviderCall:
         definition = self._definition
         return ProviderCall(definition.base_url, path, definition.api_key, body, caller_params, method, content_type)
+
+
+async def forget(calls: Calls, did: str, what: str, id_at: Callable[[Definition], str | None]) -> None:
+    """Deletes something at an assistant's provider, as far as that can be reached. id_at: its id there, None = none."""
+    try:
+        async with asyncio.timeout(_FORGET_SECONDS):
+            definition = (await calls.open(Did.parse(did))).definition
+            if keeps_state(definition) and (id := id_at(definition)):
+                await Upstream(calls.provider, definition).forget(what, id)
+    except (NodeError, TimeoutError) as error:
+        log.info("upstream.left", what=what, error=type(error).__name__)
 
 
 def _quoted(id: str) -> str:

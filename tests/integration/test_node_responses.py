@@ -160,7 +160,7 @@ async def test_the_provider_gets_the_builders_definition_and_nothing_of_the_call
     body = request["body"]
     assert body["model"] == "stand-in"
     assert body["instructions"] == "You answer briefly."
-    assert body["store"] is False
+    assert body["store"] is True
     assert body["safety_identifier"].startswith("nvm-")
     assert sold.wallet.address.lower()[2:] not in str(request).lower()
     assert sold.key not in str(request)

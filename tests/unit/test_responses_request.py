@@ -85,13 +85,11 @@ def test_the_builders_definition_goes_to_the_provider() -> None:
         ({"text": {"format": {"type": "json_object"}}}, "text.format"),
         ({"text": {"verbosity": "high"}}, "text.verbosity"),
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),
-        ({"conversation": "conv_1"}, "conversation"),
-        ({"previous_response_id": "resp_1"}, "previous_response_id"),
-        ({"store": True}, "store"),
-        ({"background": True}, "background"),
         ({"truncation": "auto"}, "truncation"),
         ({"service_tier": "flex"}, "service_tier"),
-        ({"include": ["file_search_call.results"]}, "include"),
+        ({"include": ["message.output_text.logprobs"]}, "include"),
+        (said({"type": "input_file", "file_id": "file-1"}), "input[0].content[0]"),
+        (said({"type": "input_image", "file_id": "file-1"}), "input[0].content[0]"),
         ({"top_logprobs": 5}, "top_logprobs"),
         ({"max_tool_calls": 5}, "max_tool_calls"),
         ({"context_management": [{"type": "compaction"}]}, "context_management"),
@@ -118,10 +116,18 @@ def test_what_the_policy_does_not_allow_is_refused_by_name(request_: dict[str, A
     ("request_", "param"),
     [
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),
-        ({"conversation": "conv_1"}, "conversation"),
-        ({"previous_response_id": "resp_1"}, "previous_response_id"),
-        ({"store": True}, "store"),
-        ({"background": True}, "background"),
+        ({"conversation": {"id": 5}}, "conversation"),
+        ({"conversation": ""}, "conversation"),
+        ({"previous_response_id": ""}, "previous_response_id"),
+        ({"store": "yes"}, "store"),
+        ({"background": 1}, "background"),
+        ({"background": True, "store": False}, "background"),
+        ({"include": "all"}, "include"),
+        ({"include": ["file_search_call.results"]}, "include"),
+        ({"include": [["web_search_call.action.sources"]]}, "include"),
+        (said({"type": "input_file", "filename": "x.pdf"}), "input[0].content[0]"),
+        (said({"type": "input_image", "detail": "low"}), "input[0].content[0]"),
+        ({"input": [{"type": "item_reference", "id": 5}]}, "input[0].id"),
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"tools": [{"type": "mcp", "server_url": "https://evil"}]}, "tools[0].type"),
         ({"tools": [{**FUNCTION, "evil": 1}]}, "tools[0].evil"),
@@ -131,9 +137,6 @@ def test_what_the_policy_does_not_allow_is_refused_by_name(request_: dict[str, A
         ({"temperature": 3}, "temperature"),
         ({"temperature": True}, "temperature"),
         ({"text": {"format": {"type": "grammar"}}}, "text.format"),
-        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0]"),
-        (said({"type": "input_file", "file_id": "file-1"}), "input[0].content[0].file_id"),
-        (said({"type": "input_image", "file_id": "file-1"}), "input[0].content[0].file_id"),
         (said({"type": "input_image", "image_url": "http://169.254.169.254"}), "input[0].content[0].image_url"),
         (said({"type": "input_file", "file_url": "file:///etc/passwd"}), "input[0].content[0].file_url"),
     ],
@@ -284,3 +287,28 @@ def test_the_definition_is_not_changed_by_a_request() -> None:
         safety_identifier="s",
     )
     assert one == definition(OPEN)
+
+
+def test_state_is_named_by_the_callers_ids_and_stays_out_of_the_providers_request() -> None:
+    prepared = make({"previous_response_id": "resp_1", "input": None})
+    assert (prepared.previous, prepared.store, prepared.items) == ("resp_1", True, [])
+    assert prepared.echo["previous_response_id"] == "resp_1"
+    assert make({"conversation": "conv_1"}).echo["conversation"] == {"id": "conv_1"}
+    prepared = make({"conversation": {"id": "conv_1"}, "background": True})
+    assert (prepared.conversation, prepared.background) == ("conv_1", True)
+    assert not {"conversation", "background", "previous_response_id"} & prepared.body.keys()
+    assert refused({"previous_response_id": "a", "conversation": "b"}).code == "mutually_exclusive_parameters"
+
+
+def test_what_is_included_is_asked_of_the_provider_beside_what_the_builder_asks() -> None:
+    wanted = ["web_search_call.action.sources", "reasoning.encrypted_content"]
+    prepared = make({"include": wanted}, settings={"include": ["code_interpreter_call.outputs"]})
+    assert prepared.body["include"] == ["code_interpreter_call.outputs", "web_search_call.action.sources"]
+    assert "include" not in make({"include": ["reasoning.encrypted_content"]}).body
+
+
+def test_the_input_is_kept_item_by_item_as_the_caller_said_it() -> None:
+    assert make({"input": "hi"}).items == [{"type": "message", "role": "user", "content": "hi"}]
+    part = {"type": "input_file", "file_id": "file-1"}
+    assert make(said(part), OPEN).items[0]["content"] == [part]
+    assert make({"input": [{"id": "msg_1"}]}).items == [{"type": "item_reference", "id": "msg_1"}]
