@@ -72,7 +72,7 @@ class ProviderCall:
     """One request to a provider.
 
     base_url, path: where. key: the builder's. caller_params: names of the body's members that came from the caller,
-    whose faults are the caller's to hear about. body: of `content_type`; JSON if not said.
+    whose faults are the caller's to hear about. body: of `content_type`; JSON if not said. beta: what OpenAI-Beta says.
     """
 
     base_url: str
@@ -82,6 +82,7 @@ class ProviderCall:
     caller_params: frozenset[str] = frozenset()
     method: str = "POST"
     content_type: str = "application/json"
+    beta: str = ""
 
 
 class _Patience:
@@ -223,6 +224,8 @@ class ProviderClient:
             "accept": "application/json, text/event-stream",
             "accept-encoding": "identity",
         }
+        if call.beta:
+            headers["openai-beta"] = call.beta
         url = self._url(call.base_url, call.path)
         return await self._session.request(call.method, url, data=call.body, headers=headers, allow_redirects=False)
 
