@@ -12,8 +12,8 @@ looked up on the chain once more before the answer is no.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
@@ -28,6 +28,7 @@ from node_proxy.errors import (
     PaymentRequired,
     PlanExpired,
     PlanRequired,
+    TooManyRequests,
     VoucherRequired,
 )
 from node_proxy.ledger.base import (
@@ -144,20 +145,26 @@ class Admission:
     """max_age: seconds; calls are admitted on a view of the chain no older than this.
 
     It has to be shorter than the shortest refund cooldown: a refund announced in the meantime can't be seen earlier.
-    patience: seconds that a call waits for an endpoint that hangs.
+    patience: seconds that a call waits for an endpoint that hangs. max_rereads: calls that may wait for it at once, so
+    that those who were never here before can't fill the node.
     """
 
-    def __init__(self, ledger: Ledger, chain: ChainState, *, max_age: float, patience: float = 5.0) -> None:
+    def __init__(
+        self, ledger: Ledger, chain: ChainState, *, max_age: float, patience: float = 5.0, max_rereads: int = 1_000
+    ) -> None:
         self._ledger = ledger
         self._chain = chain
         self._max_age = max_age
         self._patience = patience
+        self._max_rereads = max_rereads
+        self._rereading = 0
 
     async def reserve(self, *, subscriber: str, did: Did, key: ApiKey, request_id: str) -> Reservation:
         """Holds the most that the call may cost.
 
         subscriber: the wallet's address. Raises NotYours (403), AssetNotFound, NotServed (404), PlanRequired,
-        PlanExpired, CreditsExhausted, VoucherRequired, BudgetExhausted (402), ChainTooStale, LedgerUnavailable (503).
+        PlanExpired, CreditsExhausted, VoucherRequired, BudgetExhausted (402), TooManyRequests (429), ChainTooStale,
+        LedgerUnavailable (503).
         """
         key.check_opens(did)
         holder = bytes.fromhex(subscriber[2:])
@@ -166,8 +173,9 @@ class Admission:
                 with suppress(AssetNotFound):  # what is remembered may be out of date; below it is final
                     if (reservation := await self._first(holder, did, key, request_id)) is not None:
                         return reservation
-            async with asyncio.timeout(self._patience):
-                await self._chain.refresh()
+            with self._reread():
+                async with asyncio.timeout(self._patience):
+                    await self._chain.refresh()
             if (reservation := await self._first(holder, did, key, request_id)) is not None:
                 return reservation
             raise await self._refusal(holder, subscriber, did)
@@ -181,6 +189,17 @@ class Admission:
                 "The node's ledger doesn't answer; nothing was charged. Try again.", retry_after=1
             ) from error
 
+    @contextmanager
+    def _reread(self) -> Iterator[None]:
+        """A place among those who wait for the chain. Raises TooManyRequests."""
+        if self._rereading >= self._max_rereads:
+            raise TooManyRequests("Many calls wait for the chain already; try again in a moment.", retry_after=2)
+        self._rereading += 1
+        try:
+            yield
+        finally:
+            self._rereading -= 1
+
     async def _first(self, holder: bytes, did: Did, key: ApiKey, request_id: str) -> Reservation | None:
         """Reserves under the first plan that covers the call."""
         for way in await self._chain.ways(did):
@@ -193,8 +212,9 @@ class Admission:
         account = AccountId(way.plan, holder)
         standing = await self._ledger.standing(account)
         if standing.snapshot is None:
-            async with asyncio.timeout(self._patience):
-                await self._chain.read([account])
+            with self._reread():
+                async with asyncio.timeout(self._patience):
+                    await self._chain.read([account])
             standing = await self._ledger.standing(account)
         if not covers(way, standing, self._chain.now()):
             return None

@@ -301,8 +301,8 @@ class Settings:
         metadata=_by(_whole(1, 10_000_000), "calls that one subscriber may begin in a minute, all at once if it likes"),
     )
     max_rereads: int = field(
-        default=64,
-        metadata=_by(_whole(1, 100_000), "calls that may wait at once for another look at the chain before a refusal"),
+        default=1_000,
+        metadata=_by(_whole(1, 100_000), "calls that may wait for the chain at once, to be let in or refused"),
     )
     answer_keep: float = field(
         default=86_400.0,

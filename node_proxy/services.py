@@ -211,7 +211,7 @@ def _assemble(
         size=settings.asset_cache,
     )
     keys = Keys(access, identity.secret)
-    admission = Admission(ledger, view, max_age=settings.max_chain_age)
+    admission = Admission(ledger, view, max_age=settings.max_chain_age, max_rereads=settings.max_rereads)
     validator = Abi.of("SignatureValidator")
 
     async def validate(signer: str, digest: bytes, signature: bytes) -> bool:

@@ -25,8 +25,8 @@ from node_proxy.asgi import Exchange
 from node_proxy.assets import Assets, Assistant
 from node_proxy.config import Settings
 from node_proxy.dialects import Answer
-from node_proxy.errors import TooManyRequests
 from node_proxy.ledger.base import Charge
+from node_proxy.limits import Limits
 from node_proxy.metrics import Metrics
 from node_proxy.openai.face import Face
 from node_proxy.openai.ids import IdMap, safety_identifier
@@ -62,13 +62,12 @@ class Calls:
         self._keys = keys
         self._assets = assets
         self._admission = admission
-        self._running: dict[str, int] = {}
-        self._total = 0
+        self._limits = Limits(settings)
 
     @property
     def running(self) -> int:
         """Accesses in flight."""
-        return self._total
+        return self._limits.running
 
     async def key(self, exchange: Exchange) -> ApiKey:
         """The caller's key. Raises KeyMissing, KeyInvalid, KeyRevoked, KeyExpired (401)."""
@@ -99,32 +98,11 @@ class Calls:
         """
         return _Accessing(self, key, did, request_id, facts)
 
-    def _enter(self, key: ApiKey) -> None:
-        """Takes a place among the calls in flight. Raises TooManyRequests."""
-        mine = self._running.get(key.id, 0)
-        if mine >= self.settings.max_calls_per_key:
-            raise TooManyRequests(
-                f"{mine} calls of this API key are running already; wait for one to end.", retry_after=1
-            )
-        if self._total >= self.settings.max_calls:
-            raise TooManyRequests("The node is busy; try again in a moment.", retry_after=1)
-        self._running[key.id] = mine + 1
-        self._total += 1
-        self.metrics.calls_in_flight = self._total
-
-    def _leave(self, key: ApiKey) -> None:
-        self._total -= 1
-        self.metrics.calls_in_flight = self._total
-        if self._running[key.id] == 1:
-            del self._running[key.id]
-        else:
-            self._running[key.id] -= 1
-
 
 class _Accessing:
     """See `Calls.access`."""
 
-    __slots__ = ("_calls", "_did", "_facts", "_key", "_request_id", "_reservation")
+    __slots__ = ("_calls", "_did", "_entered", "_facts", "_key", "_request_id", "_reservation")
 
     def __init__(self, calls: Calls, key: ApiKey, did: Did, request_id: str, facts: dict[str, Any]) -> None:
         self._calls = calls
@@ -133,15 +111,20 @@ class _Accessing:
         self._request_id = request_id
         self._facts = facts
         self._reservation: Reservation | None = None
+        self._entered = False
 
     async def __aenter__(self) -> Access:
         calls, key, did = self._calls, self._key, self._did
         self._facts["did"] = str(did)
-        calls._enter(key)
+        limits = calls._limits
+        limits.ask(key)
         try:
             reservation = self._reservation = await calls._admission.reserve(
                 subscriber=key.subscriber, did=did, key=key, request_id=self._request_id
             )
+            limits.enter()
+            self._entered = True
+            calls.metrics.calls_in_flight = limits.running
             return Access(calls, key, await calls._assets.open(did), reservation, self._facts)
         except BaseException:
             await self.__aexit__(None, None, None)
@@ -154,7 +137,9 @@ class _Accessing:
             if self._reservation is not None:
                 await self._reservation.release()
         finally:
-            self._calls._leave(self._key)
+            limits, metrics = self._calls._limits, self._calls.metrics
+            limits.leave(self._key, entered=self._entered)
+            metrics.calls_in_flight = limits.running
 
 
 class Access:

@@ -251,7 +251,9 @@ class Gate:
 
 
 @asynccontextmanager
-async def behind_a_gate(market: Market, meter: Meter, max_age: float) -> AsyncIterator[tuple[Admission, Gate]]:
+async def behind_a_gate(
+    market: Market, meter: Meter, max_age: float, max_rereads: int = 1_000
+) -> AsyncIterator[tuple[Admission, Gate]]:
     gate = Gate(int(market.url.rsplit(":", 1)[1]))
     url = await gate.start()
     try:
@@ -260,7 +262,7 @@ async def behind_a_gate(market: Market, meter: Meter, max_age: float) -> AsyncIt
             await view.start()
             await view.refresh()
             try:
-                yield Admission(meter.ledger, view, max_age=max_age, patience=1), gate
+                yield Admission(meter.ledger, view, max_age=max_age, patience=1, max_rereads=max_rereads), gate
             finally:
                 await view.stop()
     finally:
@@ -287,6 +289,20 @@ async def test_calls_that_a_fresh_enough_view_covers_go_on_while_the_chain_is_go
                 await _call(admission, did, wallet)
         gate.open = True
         await _call(admission, did, unknown)
+
+
+async def test_strangers_who_wait_for_a_slow_chain_stop_nobody_who_is_known(market: Market, meter: Meter) -> None:
+    plan = await market.plan(10)
+    did = await market.asset((plan, 1, 1))
+    known, strangers = await market.subscriber(plan), [await market.subscriber(plan) for _ in range(5)]
+    async with behind_a_gate(market, meter, max_age=60, max_rereads=2) as (admission, gate):
+        await _call(admission, did, known)
+        gate.shut()
+        refused = await asyncio.gather(*(_call(admission, did, one) for one in strangers), return_exceptions=True)
+        assert sorted(type(error).__name__ for error in refused) == ["ChainTooStale"] * 2 + ["TooManyRequests"] * 3
+        await _call(admission, did, known)
+        gate.open = True
+        await asyncio.gather(*(_call(admission, did, one) for one in strangers[:2]))
 
 
 async def test_nothing_is_admitted_on_a_view_that_is_too_old(market: Market, meter: Meter) -> None:
