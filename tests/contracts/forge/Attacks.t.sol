@@ -144,6 +144,48 @@ contract AttacksTest is World {
         eq(token.balanceOf(builder), 2_000 * list.length, "and paid out");
     }
 
+    function test_attack_reenteringFromThePermitAndTheAuthorisation() public {
+        ReentrantToken token = new ReentrantToken();
+        IPlanRegistry.Terms memory terms = creditTerms();
+        (terms.token, terms.price) = (address(token), 1_000);
+        bytes32 tokens = createPlan(terms);
+        token.mint(alice, 1_000_000);
+        bytes[] memory list = movers(tokens, address(token));
+        for (uint256 i; i < list.length; i++) {
+            token.arm(address(plans), list[i], true);
+            vm.prank(alice);
+            plans.purchaseWithPermit(tokens, alice, 1, NO_BOUND, START, 27, "r", "s");
+            assertRefused(token.attempts() == 2, token.succeeded(), token.result());
+            token.arm(address(plans), list[i], true);
+            plans.purchaseWithAuthorisation(tokens, alice, 1, alice, "salt", 0, START + 1, new bytes(65));
+            assertRefused(token.attempts() == 1, token.succeeded(), token.result());
+        }
+        eq(balanceOf(tokens, alice), 200 * list.length, "what was paid for");
+        eq(token.balanceOf(address(plans)), 2_000 * list.length, "in full");
+    }
+
+    function test_attack_reenteringFromTheTokenOfARefund() public {
+        ReentrantToken token = new ReentrantToken();
+        IPlanRegistry.Terms memory terms = refundable(creditTerms());
+        (terms.token, terms.price) = (address(token), 1_000);
+        bytes32 tokens = createPlan(terms);
+        buyWithToken(tokens, alice, 1);
+        buyWithToken(tokens, bob, 1);
+        vm.prank(alice);
+        plans.announceRefund(tokens);
+        vm.warp(START + 1 days);
+        bytes[] memory list = movers(tokens, address(token));
+        for (uint256 i; i < list.length; i++) {
+            uint256 snapshot = vm.snapshotState();
+            token.arm(address(plans), list[i], true);
+            vm.prank(alice);
+            eq(plans.takeRefund(tokens, alice), 1_000, "once");
+            assertRefused(token.attempts() == 1, token.succeeded(), token.result());
+            eq(token.balanceOf(address(plans)), 1_000, "bob's escrow stays");
+            vm.revertToState(snapshot);
+        }
+    }
+
     function test_attack_reenteringFromASignatureCheck() public {
         IPlanRegistry.Terms memory terms = creditTerms();
         terms.voucherRequired = true;

@@ -201,6 +201,22 @@ def test_an_offer_closes_with_notice_and_settles_for_a_day_more(world: World, re
     assert world.assets.settlementRule(did, plan, world.node)[0] is False
 
 
+def test_a_plan_that_changed_hands_is_closed_by_its_owner_and_changed_by_nobody(world: World, refused: Refused) -> None:
+    plan = world.plan()
+    did = world.asset(plan)
+    world.plans.offerPlan(plan, world.stranger, sender=world.builder)
+    world.plans.acceptPlan(plan, sender=world.stranger)
+    with refused("PlanNotUsable", planId=plan, owner=world.stranger, retired=False):
+        world.assets.changeOffer(did, (plan, 5, 5), sender=world.builder)
+    with refused("NotAssetOwner", did=did, caller=world.stranger):
+        world.assets.changeOffer(did, (plan, 5, 5), sender=world.stranger)
+    with refused("NotAssetOwner", did=did, caller=world.subscriber):
+        world.assets.closeOffer(did, plan, sender=world.subscriber)
+    world.assets.closeOffer(did, plan, sender=world.stranger)
+    world.later(2 * DAY)
+    assert world.assets.settlementRule(did, plan, world.node)[0] is False
+
+
 def test_a_plan_that_opens_nothing_has_no_offer(world: World, refused: Refused) -> None:
     plan, other = world.plan(), world.plan()
     did = world.asset(plan)

@@ -134,6 +134,25 @@ contract ReentrantToken is Erc20 {
         delete result;
     }
 
+    function permit(address owner, address spender, uint256 value, uint256, uint8, bytes32, bytes32) external {
+        _call();
+        _approve(owner, spender, value);
+    }
+
+    function receiveWithAuthorization(
+        address from,
+        address to,
+        uint256 value,
+        uint256,
+        uint256,
+        bytes32,
+        uint8,
+        bytes32,
+        bytes32
+    ) external {
+        _move(from, to, value);
+    }
+
     function _move(address from, address to, uint256 value) internal override {
         if (before) _call();
         super._move(from, to, value);
