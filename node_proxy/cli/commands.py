@@ -20,6 +20,7 @@ from node_proxy import logs
 from node_proxy.config import ConfigInvalid, Settings, describe, load
 from node_proxy.ledger.base import LedgerError
 from nvm_chain import __version__
+from nvm_chain.cli.output import plain
 from nvm_chain.cli.types import DURATION
 from nvm_chain.errors import InvalidInput, NvmError
 from nvm_chain.secret import Secret
@@ -216,7 +217,11 @@ def status(config: Path | None, as_json: bool) -> None:
         click.echo(json.dumps(facts))
         return
     for name, value in facts.items():
-        click.echo(f"{name:24} {value}")
+        if isinstance(value, dict):
+            for part, inner in value.items():
+                click.echo(f"{f'{name} {part}'.replace('_', ' '):32} {plain(inner)}")
+        else:
+            click.echo(f"{name.replace('_', ' '):32} {plain(value)}")
 
 
 @main.command()

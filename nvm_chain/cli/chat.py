@@ -99,6 +99,8 @@ def _ask() -> str | None:
     for line in sys.stdin:
         if line.strip():
             return line.strip()
+    if sys.stdin.isatty():
+        click.echo(err=True)  # Ctrl-D leaves the cursor behind the prompt
     return None
 
 

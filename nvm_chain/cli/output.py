@@ -64,7 +64,7 @@ class Money:
 
 def plain(value: Any) -> Any:
     """How a value reads in a table."""
-    if value is None:
+    if value is None or value == "":
         return "–"
     if isinstance(value, Money):
         return value.text
