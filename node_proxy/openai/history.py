@@ -411,8 +411,7 @@ def _listed(item: Json) -> Json:
     if isinstance(content, str):
         said = {"type": "output_text", "text": content, "annotations": []}
         content = [said if item["role"] == "assistant" else {"type": "input_text", "text": content}]
-    shown["content"] = [{"detail": "auto", **part} if part["type"] == "input_image" else part for part in content]
-    return shown
+    return {**shown, "content": content}
 
 
 def _special(items: Iterable[Json]) -> Iterator[bool]:

@@ -111,7 +111,7 @@ def _part(where: str, part: Any, policy: Policy) -> Json:
             raise InvalidValue(f"`{where}.{name}` must start with https://.", param=f"{where}.{name}")
     if not kept.keys() - {"detail", "filename"}:
         raise InvalidValue(f"`{where}` has no content: give one of {', '.join(names[:3])}.", param=where)
-    return {"type": kind, **kept}
+    return {"type": kind, **({"detail": "auto"} if kind == "input_image" else {}), **kept}
 
 
 def _output(where: str, item: Json, policy: Policy) -> str | list[Json]:
