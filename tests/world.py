@@ -105,7 +105,9 @@ class NodeProcess:
 
     async def start(self) -> None:
         """Starts it and waits until it serves. Raises ProcessFailed."""
-        log = Path(self.settings["ledger"]).with_name("node.log")
+        ledger = self.settings["ledger"]
+        beside = Path(urlsplit(self.settings["store"]).path) if "://" in ledger else Path(ledger)
+        log = beside.with_name("node.log" if beside.suffix else f"node-{urlsplit(self.url).port}.log")
         self.process = await self.stack.enter_async_context(
             child("nvm-node", *NODE, "serve", ready=NODE_READY, log=log, env=self.environ, cwd=ROOT)
         )
