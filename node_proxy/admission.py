@@ -226,7 +226,7 @@ class Admission:
                 key_id=key.id,
                 key_budget=key.budget,
                 request_id=request_id,
-                ceiling=await self._ceiling(account) if way.voucher_required else None,
+                ceiling=await self._ceiling(standing) if way.voucher_required else None,
             )
         except NotEnoughCredits:
             return None
@@ -237,9 +237,19 @@ class Admission:
                 extras={"key": key.id, "credits_left": spent.left, "credits_needed": spent.wanted},
             ) from spent
 
-    async def _ceiling(self, account: AccountId) -> int:
-        voucher = await self._ledger.voucher(account)
-        return 0 if voucher is None else voucher.ceiling
+    async def _ceiling(self, standing: Standing) -> int:
+        """How far `consumed` may rise by what was signed and bought, less what the chain has refused to take.
+
+        A contract wallet can disown its signature after the calls: what was used stays used.
+        """
+        voucher, snapshot = await self._ledger.voucher(standing.account), standing.snapshot
+        if voucher is None or snapshot is None:
+            return 0
+        short = await self._ledger.short(standing.account)
+        return max(0, min(voucher.ceiling, snapshot.consumed + snapshot.balance) - short)
+
+    async def _pays(self, way: Way, standing: Standing) -> bool:
+        return standing.spendable >= way.max_credits + await self._ledger.short(standing.account)
 
     async def _voucher_wanted(
         self, way: Way, standing: Standing, subscriber: str, did: Did, plans: Sequence[Mapping[str, Any]]
@@ -247,8 +257,8 @@ class Admission:
         """Which ceiling would let the call in, and what the wallet has to sign for it."""
         snapshot, plan = standing.snapshot, PlanId(way.plan)
         assert snapshot is not None
-        known = await self._ledger.voucher(standing.account)
-        used = snapshot.consumed + standing.captured + standing.reserved
+        known, short = await self._ledger.voucher(standing.account), await self._ledger.short(standing.account)
+        used = snapshot.consumed + standing.captured + standing.reserved + short
         ceiling = used + way.max_credits
         row = next(one for one in plans if one["plan_id"] == str(plan))
         typed = voucher_typed_data(row["chain_id"], row["contract"], plan, subscriber, ceiling)
@@ -291,7 +301,8 @@ class Admission:
                 f"Every plan of {subscriber} that opens {did} has expired. Renew one of `plans`.", plans=plans
             )
         for way, standing in alive:
-            if way.voucher_required and covers(way, standing, now):  # all but the voucher is there
+            # All but the voucher is there.
+            if way.voucher_required and covers(way, standing, now) and await self._pays(way, standing):
                 return await self._voucher_wanted(way, standing, subscriber, did, plans)
         way, standing = max(alive, key=lambda pair: pair[1].spendable)
         left = {
@@ -301,6 +312,8 @@ class Admission:
         }
         if standing.snapshot is not None and standing.snapshot.refund_at:
             why = "A refund was announced for the plan, which ends its use until `cancelRefund` is called"
+        elif way.voucher_required and (short := await self._ledger.short(standing.account)):
+            why = f"{standing.spendable} credits are left, of which {short} were used and the chain didn't take them"
         elif standing.reserved:
             why = f"{standing.spendable} credits are left, {standing.reserved} more are held by calls still running"
         else:

@@ -367,6 +367,9 @@ class Ledger(Protocol):
     async def vouchers(self, accounts: Sequence[AccountId]) -> Mapping[AccountId, Promise]:
         """Those that there are."""
 
+    async def short(self, account: AccountId) -> int:
+        """Credits of settled calls that the chain didn't take from the account (its balance or voucher fell short)."""
+
     async def keep_voucher(self, promise: Promise) -> bool:
         """Keeps it where it is higher than the one that is known; answers whether it was. The caller has checked it."""
 

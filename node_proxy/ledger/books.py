@@ -217,6 +217,12 @@ def vouchers(db: Db, accounts: Iterable[AccountId]) -> dict[AccountId, Promise]:
     return {who: found for who in accounts if (found := voucher(db, who)) is not None}
 
 
+def short(db: Db, who: AccountId) -> int:
+    """See Ledger.short."""
+    query = "SELECT COALESCE(SUM(missing), 0) FROM entries WHERE plan = ? AND subscriber = ? AND missing > 0"
+    return int(db.execute(query, who).fetchone()[0])
+
+
 def keep_voucher(db: Db, promise: Promise) -> bool:
     """See Ledger.keep_voucher."""
     values = (*promise.account, promise.ceiling, promise.signature, promise.created)

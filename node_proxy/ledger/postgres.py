@@ -181,6 +181,9 @@ class PostgresLedger:
     async def vouchers(self, accounts: Sequence[AccountId]) -> Mapping[AccountId, Promise]:
         return await self._look(lambda db: books.vouchers(db, accounts))
 
+    async def short(self, account: AccountId) -> int:
+        return await self._look(lambda db: books.short(db, account))
+
     async def keep_voucher(self, promise: Promise) -> bool:
         return await self._write(lambda db: books.keep_voucher(db, promise))
 

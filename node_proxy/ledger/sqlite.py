@@ -260,6 +260,9 @@ class SqliteLedger:
     async def vouchers(self, accounts: Sequence[AccountId]) -> Mapping[AccountId, Promise]:
         return self._read(lambda db: books.vouchers(db, accounts))
 
+    async def short(self, account: AccountId) -> int:
+        return self._read(lambda db: books.short(db, account))
+
     async def keep_voucher(self, promise: Promise) -> bool:
         return await self._write(lambda db: books.keep_voucher(db, promise))
 

@@ -10,10 +10,11 @@ import pytest
 import pytest_asyncio
 
 from node_proxy.errors import CreditsExhausted, VoucherRequired
-from node_proxy.ledger.base import BatchState, ChargeRecord, Promise
+from node_proxy.ledger.base import AccountId, BatchState, ChargeRecord, Promise
 from node_proxy.receipts import NotProvable, NotSettledYet
 from node_proxy.reconcile import reconcile
-from nvm_chain.deployments import Deployment
+from nvm_chain.abi import Call
+from nvm_chain.deployments import PROXY, SALT, Deployment, create2_address
 from nvm_chain.did import Did
 from nvm_chain.errors import NotFound
 from nvm_chain.plans import PlanId
@@ -21,7 +22,7 @@ from nvm_chain.receipt_check import check_receipt
 from nvm_chain.receipts import Proof, ReceiptInvalid
 from nvm_chain.vouchers import sign_voucher
 from nvm_chain.wallet import LocalWallet
-from tests.metering import Market, Meter, open_market, open_meter, wallet_id
+from tests.metering import KEY, Market, Meter, open_market, open_meter, wallet_id
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -277,6 +278,32 @@ async def test_charges_without_any_voucher_are_parked_and_not_lost(market: Marke
     assert "handed in none" in (parked.reason or "")
     assert await market.consumed(plan, other) == 2
     assert (await meter.ledger.standing(who)).captured == 5
+
+
+async def test_a_wallet_that_disowns_its_voucher_uses_no_credit_twice(market: Market, meter: Meter) -> None:
+    plan = await market.plan(10, voucher_required=True)
+    did = await market.asset((plan, 3, 3))
+    # A contract that says no by now: the node has taken its voucher at a time when it said yes.
+    code = bytes.fromhex("6001600c60003960016000f300")  # one byte of code: STOP
+    turncoat = create2_address(code)
+    await market.send(market.deployment.plans.purchase(plan, turncoat, 1, 0), market.builder)
+    await market.send(Call(PROXY, SALT + code, "proxy", "deploy", {}, bytes), market.builder)
+    who = AccountId(plan.value, bytes.fromhex(turncoat[2:]))
+    await meter.ledger.keep_voucher(Promise(who, 1_000, b"signed", 1))
+
+    async def call() -> None:
+        held = await meter.admission.reserve(subscriber=turncoat, did=did, key=KEY, request_id="req_test")
+        async with held:
+            await held.capture(3, None)
+
+    await call()
+    await call()
+    await meter.settle()
+    assert (await market.chain.call(market.deployment.plans.account(plan, turncoat))).consumed == 0
+    await call()
+    with pytest.raises(CreditsExhausted):
+        await call()
+    assert (await meter.ledger.audit()).clean
 
 
 async def test_a_lower_voucher_never_replaces_a_higher_one(market: Market, meter: Meter) -> None:

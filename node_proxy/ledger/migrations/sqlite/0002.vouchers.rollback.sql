@@ -1,1 +1,2 @@
+DROP INDEX entries_short;
 DROP TABLE vouchers;

@@ -7,3 +7,6 @@ CREATE TABLE vouchers (
     created INTEGER NOT NULL,
     PRIMARY KEY (plan, subscriber)
 ) STRICT, WITHOUT ROWID;
+
+-- What the chain didn't take: hardly any entry has it.
+CREATE INDEX entries_short ON entries (plan, subscriber) WHERE missing > 0;
