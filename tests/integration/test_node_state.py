@@ -1,4 +1,4 @@
-"""What the node keeps for subscribers, through three clients and over every dialect: responses, conversations, items."""
+"""What the node keeps for subscribers, through three clients, over every dialect: responses, conversations, items."""
 
 from __future__ import annotations
 
@@ -142,8 +142,8 @@ async def test_functions_are_called_and_answered_over_the_response_before(shop: 
     with pytest.raises(Refused, match=f"No tool output found for function call {call['call_id']}"):
         await api.call("responses.create", input="and?", previous_response_id=first["id"], **ask)
     output = {"type": "function_call_output", "call_id": call["call_id"], "output": "rain"}
+    other = {**output, "call_id": "call_no"}
     with pytest.raises(Refused, match="No tool call found for function call output with call_id call_no"):
-        other = {**output, "call_id": "call_no"}
         await api.call("responses.create", input=[output, other], previous_response_id=first["id"], **ask)
     told = await api.call("responses.create", input=[output], previous_response_id=first["id"], **ask)
     assert text(told) == "weather returned rain"

@@ -30,6 +30,9 @@ class Plans(Protocol):
     async def ways(self, did: Did) -> Sequence[Way]:
         """Open ways into the asset. Raises AssetNotFound, NotServed, NvmError."""
 
+    async def refresh(self) -> None:
+        """Works in everything up to the chain's head now. Raises NvmError."""
+
     async def read(self, accounts: Sequence[AccountId]) -> None:
         """Reads accounts into the ledger. Raises NvmError."""
 
@@ -63,22 +66,30 @@ class Members:
         until, last = self._seen.get(who, (0.0, None))
         if until > time.monotonic():
             return
-        candidates = list(key.dids if key.dids is not None else await self._assets.served())
-        if last in candidates:  # most likely the same as before
-            assert last is not None
-            candidates.remove(last)
-            candidates.insert(0, last)
-        for did in candidates:
-            if await self.holds(key.subscriber, did):
-                self._seen[who] = time.monotonic() + BELIEVED_SECONDS, did
-                self._seen.move_to_end(who)
-                if len(self._seen) > _REMEMBERED:
-                    self._seen.popitem(last=False)
-                return
+        did = await self._find(key, last)
+        if did is None:  # bought a moment ago, maybe
+            with suppress(NvmError):
+                await self._plans.refresh()
+            did = await self._find(key, None)
+        if did is not None:
+            self._seen[who] = time.monotonic() + BELIEVED_SECONDS, did
+            self._seen.move_to_end(who)
+            if len(self._seen) > _REMEMBERED:
+                self._seen.popitem(last=False)
+            return
         raise PlanRequired(
             f"{key.subscriber} holds no live plan of an assistant that this key opens. Buy or renew one; "
             "GET /v1/models/{id} shows each assistant, and a call of it names the plans that open it."
         )
+
+    async def _find(self, key: ApiKey, last: Did | None) -> Did | None:
+        """An assistant that a live plan of the wallet opens. last: the one of the time before, most likely the same."""
+        candidates = list(key.dids if key.dids is not None else await self._assets.served())
+        candidates.sort(key=lambda did: did != last)
+        for did in candidates:
+            if await self.holds(key.subscriber, did):
+                return did
+        return None
 
     async def holds(self, subscriber: str, did: Did) -> bool:
         """Whether a live plan of the wallet opens the assistant."""
