@@ -240,7 +240,7 @@ class Exchange:
         """Sends a piece now. Nothing leaves once the client has hung up, or has stopped to read for too long."""
         if self.tape is not None:
             self.tape.written(data)
-        if not self.gone:
+        if self._left is None or not self._left.done():
             self.written_at = self._now()
             await self._send_in_time({"type": "http.response.body", "body": data, "more_body": True})
 

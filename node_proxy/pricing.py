@@ -31,8 +31,10 @@ class Usage:
     tool_calls: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in _COUNTS:
-            _check(name, getattr(self, name))
+        _check("input_tokens", self.input_tokens)
+        _check("cached_tokens", self.cached_tokens)
+        _check("output_tokens", self.output_tokens)
+        _check("reasoning_tokens", self.reasoning_tokens)
         for kind, calls in self.tool_calls.items():
             _check(f"tool_calls.{kind}", calls)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,18 +17,18 @@ def read_usage(response: Mapping[str, Any]) -> Usage | None:
         return None
     given, taken = usage.get("input_tokens_details"), usage.get("output_tokens_details")
     output = response.get("output")
-    tools: Counter[str] = Counter()
+    tools: dict[str, int] = {}
     for item in output if isinstance(output, list) else []:
         kind = item.get("type") if isinstance(item, dict) else None
         if isinstance(kind, str) and kind.endswith("_call") and kind not in _CALLERS_OWN:
-            tools[kind] += 1
+            tools[kind] = tools.get(kind, 0) + 1
     try:
         return Usage(
             input_tokens=usage["input_tokens"],
             cached_tokens=_detail(given, "cached_tokens"),
             output_tokens=usage["output_tokens"],
             reasoning_tokens=_detail(taken, "reasoning_tokens"),
-            tool_calls=dict(tools),
+            tool_calls=tools,
         )
     except (KeyError, ValueError):
         return None

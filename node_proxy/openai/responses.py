@@ -151,25 +151,25 @@ class _Call:
     async def _relay(self, group: list[sse.Event]) -> tuple[str, dict[str, Any]] | None:
         """Passes events on at once, except the one that ends the stream: that is given back."""
         out: list[bytes] = []
-        for event in group:
-            if event.data == b"[DONE]":
-                continue
+        last, heard, wire = None, self._exchange.heard, self._face.wire
+        for _, data in group:
             try:
-                value = orjson.loads(event.data)
+                value = orjson.loads(data)
                 kind = value["type"]
             except (orjson.JSONDecodeError, KeyError, TypeError):
+                if data == b"[DONE]":
+                    continue
                 kind = None
             if type(kind) is not str:
                 raise ProviderGarbage("The assistant's provider sent a broken event. Nothing was charged.")
             if kind in TERMINAL or kind == "error":
-                if out:
-                    await self._exchange.write(b"".join(out))
-                return kind, value
-            if self._exchange.heard and (shown := self._face.wire(value)) is not None:
+                last = kind, value
+                break
+            if heard and (shown := wire(value)) is not None:
                 out.append(shown)
         if out:
             await self._exchange.write(b"".join(out))
-        return None
+        return last
 
     async def _end(self, kind: str, value: dict[str, Any]) -> None:
         if kind == "error":

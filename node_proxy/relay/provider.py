@@ -41,6 +41,12 @@ _ERROR_SECONDS = 10.0
 _MAX_RETRY_AFTER = 3600.0
 _URLS_IN_MEMORY = 10_000
 
+BURST_SECONDS = 0.002
+"""Pieces of a stream that follow each other faster than this are read together, this much later at most.
+
+Each piece costs a turn of the loop on both sides. A model that takes longer for a token isn't held up.
+"""
+
 PUBLIC_HEADERS = (b"openai-processing-ms", b"openai-version")
 """The provider's headers that subscribers may see."""
 
@@ -88,17 +94,17 @@ class ProviderCall:
 class _Patience:
     """How long to wait for a provider: for its next bytes, and in all. Only waiting for the provider counts."""
 
-    __slots__ = ("_deadline", "_ends", "_idle", "_now")
+    __slots__ = ("_deadline", "_ends", "_idle", "clock")
 
     def __init__(self, deadline: Deadline, now: float, idle: float, total: float) -> None:
         self._deadline = deadline
-        self._now = deadline.now
+        self.clock = deadline.now
         self._idle = idle
         self._ends = now + total
 
     def start(self) -> None:
         """The wait begins."""
-        at, ends = self._now() + self._idle, self._ends
+        at, ends = self.clock() + self._idle, self._ends
         self._deadline.at = at if at < ends else ends
 
     def stop(self) -> None:
@@ -144,12 +150,28 @@ class ProviderAnswer:
         return self._events()
 
     async def _events(self) -> AsyncIterator[list[sse.Event]]:
-        parser, size = sse.Parser(self._limit), 0
+        parser, size, limit = sse.Parser(self._limit), 0, self._limit
+        patience, read = self._patience, self._response.content.readany
+        clock = patience.clock
+        before = arrived = -math.inf
         with _translated():
-            while chunk := await self._chunk():
+            while True:
+                if arrived - before < BURST_SECONDS:
+                    await asyncio.sleep(BURST_SECONDS)
+                patience.start()
+                try:
+                    chunk = await read()
+                except asyncio.CancelledError as error:
+                    patience.check(error)
+                    raise
+                finally:
+                    patience.stop()
+                if not chunk:
+                    return
+                before, arrived = arrived, clock()
                 size += len(chunk)
-                if size > self._limit:
-                    raise ProviderGarbage(f"The assistant's provider sent more than {self._limit} bytes.")
+                if size > limit:
+                    raise ProviderGarbage(f"The assistant's provider sent more than {limit} bytes.")
                 try:
                     events = parser.feed(chunk)
                 except sse.EventTooLong:

@@ -5,6 +5,7 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 import orjson
@@ -17,6 +18,12 @@ class Event(NamedTuple):
 
     name: bytes
     data: bytes
+
+
+_USUAL = re.compile(rb"event: ([^\n]*)\ndata: ([^\n]*)\n\n").match
+"""An event as providers write it: a name, and one line of data."""
+
+_make = tuple.__new__
 
 
 class EventTooLong(ValueError):
@@ -45,9 +52,17 @@ class Parser:
         if b"\n\n" not in buffer:
             self._keep(buffer)
             return []
-        *blocks, rest = buffer.split(b"\n\n")
-        self._keep(rest)
-        return [event for block in blocks if (event := _event(block)) is not None]
+        events, at = [], 0
+        while usual := _USUAL(buffer, at):
+            events.append(_make(Event, usual.groups()))
+            at = usual.end()
+        if at < len(buffer):
+            *blocks, rest = buffer[at:].split(b"\n\n")
+            self._keep(rest)
+            events += [event for block in blocks if (event := _event(block)) is not None]
+        else:
+            self._buffer = b""
+        return events
 
     def _keep(self, rest: bytes) -> None:
         if len(rest) > self._limit:
@@ -65,10 +80,6 @@ class Parser:
 
 
 def _event(block: bytes) -> Event | None:
-    # As providers write them: at most a name, then one line of data.
-    named, _, rest = block.partition(b"\n")
-    if rest.startswith(b"data: ") and named.startswith(b"event: ") and b"\n" not in rest:
-        return Event(named[7:], rest[6:])
     name, data = b"", None
     for line in block.split(b"\n"):
         if line.startswith(b"data:"):
