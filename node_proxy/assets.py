@@ -234,15 +234,19 @@ class Assets:
                 Metadata.from_block, block, did=record.did, chain_id=self._chain_id, registry=self._registry
             )
         except (DigestMismatch, MetadataInvalid) as error:
-            raise AssetUnusable("This assistant can't run: its metadata is damaged or isn't its own.") from error
+            raise AssetUnusable(
+                f"This assistant can't run: the metadata block {record.metadata} of {record.did} is damaged or isn't "
+                "its own. Its builder has to publish it again."
+            ) from error
         except NotFound as error:
             raise Unavailable(
-                f"The assistant's metadata block {record.metadata} can't be found. Nothing was charged.",
+                f"The metadata block {record.metadata} of {record.did} can't be found. Nothing was charged.",
                 retry_after=5,
             ) from error
         except NvmError as error:
             raise Unavailable(
-                "The assistant's metadata can't be read at the moment. Nothing was charged; try again later.",
+                f"The metadata block {record.metadata} of {record.did} can't be read at the moment. Nothing was "
+                "charged; try again later.",
                 retry_after=5,
             ) from error
 

@@ -195,7 +195,10 @@ class Settings:
     poll_interval: float = field(default=2.0, metadata=_by(_seconds(0.05, 3_600), "seconds between looks at the chain"))
     from_block: int = field(
         default=0,
-        metadata=_by(_whole(0, 2**63), "block from which the registries' logs are searched for own assistants"),
+        metadata=_by(
+            _whole(0, 2**63),
+            "block from which the registries' logs are searched for own assistants; 0: where they were deployed",
+        ),
     )
     confirmations: int = field(
         default=3, metadata=_by(_whole(0, 1_000), "blocks, its own included, after which one counts as final")

@@ -12,6 +12,7 @@ from node_proxy.identity import Identity
 from node_proxy.watcher import ChainView
 from nvm_chain.assets import Asset
 from nvm_chain.chain import event_topics, topic
+from nvm_chain.deployments import deployed_at
 from nvm_chain.did import Did
 from nvm_chain.errors import ChainUnavailable, NotFound, NvmError
 from nvm_chain.nodes import Node
@@ -30,7 +31,7 @@ _NODE_SECONDS = 5.0
 class ChainRecords:
     """The chain's half of `assets.Records`; `Keyring` adds the keys.
 
-    from_block: where the search for own assistants begins, the first time.
+    from_block: where the search for own assistants begins, the first time; 0 = where the contracts were deployed.
     """
 
     def __init__(self, view: ChainView, store: AccessStore, identity: Identity, *, from_block: int) -> None:
@@ -64,7 +65,7 @@ class ChainRecords:
             last = await self._store.searched(self._scope)
             if last == head:
                 return
-            first = self._from if last is None else max(self._from, min(last, head) - OVERLAP)
+            first = await self._start(head) if last is None else max(self._from, min(last, head) - OVERLAP)
             topics = [event_topics("NodeChanged")[0], None, topic(self._identity.address)]
             while True:
                 end = min(head, first + SEARCH_SPAN - 1)
@@ -73,6 +74,12 @@ class ChainRecords:
                 if end >= head:
                     return
                 first = end + 1
+
+    async def _start(self, head: int) -> int:
+        if not self._from:
+            self._from = await deployed_at(self._view.chain, self._view.deployment.asset_registry, head)
+            log.info("records.search", from_block=self._from)
+        return self._from
 
     async def node(self) -> Node | None:
         """The node's own record in NodeRegistry; None before it is registered. What is known is used while the chain

@@ -92,7 +92,12 @@ class Services:
 
     async def look(self) -> None:
         """Notes how settlement stands. Raises NvmError."""
-        self.settling = await self.settlement.status()
+        before, self.settling = self.settling, await self.settlement.status()
+        was_low, now = before is not None and before.low, self.settling
+        if now.low and not was_low:
+            log.warning("settlement.signer_low", signer=now.signer, balance=str(now.balance), runway=now.runway)
+        elif was_low and not now.low:
+            log.info("settlement.signer_filled", signer=now.signer, balance=str(now.balance), runway=now.runway)
 
     async def opens(self, subscriber: str, did: Did) -> bool:
         """Whether a plan of the wallet opens the assistant now."""
@@ -280,6 +285,7 @@ def _settlement_gauges(services: Services) -> None:
     gauge("nvm_settlement_open_batches", "Batches that aren't final yet", read(lambda s: len(s.open)))
     gauge("nvm_settlement_parked_batches", "Batches set aside for the operator", read(lambda s: len(s.parked)))
     gauge("nvm_settlement_problems", "What keeps something from settling", read(lambda s: len(s.problems)))
+    gauge("nvm_settlement_signer_low", "1 while the signer needs money soon", read(lambda s: float(s.low)))
     gauge("nvm_settlement_runway", "Settlements that the signer's balance pays for", read(lambda s: s.runway))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,7 @@ class StatusPages:
 
     async def health(self, exchange: Exchange) -> None:
         """GET /healthz: 200 as long as the process answers, with facts."""
-        await exchange.respond_json(200, {"status": "ok", **self._facts()})
+        await exchange.respond_json(200, {"status": "ok", **self._shown(exchange)})
 
     async def ready(self, exchange: Exchange) -> None:
         """GET /readyz: 200 if calls are admitted now, else 503 with the reasons."""
@@ -32,7 +34,7 @@ class StatusPages:
             reasons.append("the node is stopping")
         if services.view.age > services.settings.max_chain_age:
             reasons.append("the chain was not reached recently")
-        status = {"status": "not ready" if reasons else "ready", "reasons": reasons, **self._facts()}
+        status = {"status": "not ready" if reasons else "ready", "reasons": reasons, **self._shown(exchange)}
         await exchange.respond_json(503 if reasons else 200, status)
 
     async def metrics(self, exchange: Exchange) -> None:
@@ -61,7 +63,16 @@ class StatusPages:
             },
         )
 
+    def _shown(self, exchange: Exchange) -> dict[str, Any]:
+        """What anybody may know; all of it for `nvm-node status`, which has the node's secret."""
+        token = operator_token(self._services.identity.secret)
+        return self._facts() if hmac.compare_digest(exchange.bearer().encode(), token.encode()) else self._public()
+
     def _facts(self) -> dict[str, Any]:
+        """Everything, for the operator."""
+        return {**self._public(), "settlement": _settlement(self._services.settling)}
+
+    def _public(self) -> dict[str, Any]:
         services = self._services
         age = services.view.age
         return {
@@ -71,9 +82,13 @@ class StatusPages:
             "block": services.view.block,
             "chain_age_seconds": round(age, 3) if age < float("inf") else None,
             "calls_in_flight": services.calls.running,
-            "settlement": _settlement(services.settling),
             "uptime_seconds": int(time.time() - services.started),
         }
+
+
+def operator_token(secret: bytes) -> str:
+    """What shows the node that it is asked by somebody who holds its secret: `nvm-node status`, a monitor."""
+    return hashlib.blake2b(b"nvm-node status", key=secret[:64], digest_size=32).hexdigest()
 
 
 def _settlement(status: Status | None) -> dict[str, Any] | None:
@@ -87,4 +102,5 @@ def _settlement(status: Status | None) -> dict[str, Any] | None:
         "problems": list(status.problems),
         "signer_balance": str(status.balance),
         "signer_low": status.low,
+        "runway": status.runway,
     }

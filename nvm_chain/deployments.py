@@ -22,7 +22,7 @@ from nvm_chain.abi import ZERO_ADDRESS, Call, artifact
 from nvm_chain.address import address
 from nvm_chain.assets import AssetRegistry
 from nvm_chain.chain import Chain, Receipt
-from nvm_chain.errors import ChainUnavailable, InvalidInput, TransactionFailed
+from nvm_chain.errors import ChainUnavailable, InvalidInput, NvmError, TransactionFailed
 from nvm_chain.lens import Lens
 from nvm_chain.nodes import NodeRegistry
 from nvm_chain.plans import PlanRegistry
@@ -197,6 +197,25 @@ async def check_deployed(chain: Chain, deployment: Deployment) -> None:
             f"chain {chain.chain_id} at {chain.where} has no contracts at the addresses of {', '.join(missing)}: "
             f"deploy them with `nvm-chain deploy`, or choose the network they are on"
         )
+
+
+async def deployed_at(chain: Chain, account: str, head: int) -> int:
+    """The first block at whose end the contract is there, by bisection; 0 where the endpoint keeps no old states.
+
+    No log of the contract is older. Raises NvmError where the endpoint doesn't answer for `head` either.
+    """
+    low, high = 0, head
+    await chain.code(account, head)
+    try:
+        while low < high:
+            middle = (low + high) // 2
+            if await chain.code(account, middle):
+                high = middle
+            else:
+                low = middle + 1
+    except NvmError:
+        return 0
+    return low
 
 
 def create2_address(init_code: bytes, salt: bytes = SALT) -> str:

@@ -13,6 +13,7 @@ from node_proxy.config import Settings
 from node_proxy.relay.provider import open_provider_client
 from node_proxy.server import CannotListen, bind
 from node_proxy.services import block_source, load_deployment
+from node_proxy.status import operator_token
 from nvm_chain.chain import open_chain
 from nvm_chain.deployments import check_deployed
 from nvm_chain.errors import ChainUnavailable, InvalidInput, NotFound, NvmError
@@ -69,13 +70,14 @@ async def _store(settings: Settings) -> str:
 
 
 async def _disk(settings: Settings) -> str:
-    folder = settings.access_file.absolute().parent
+    folder = settings.folder.absolute()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing).free
     if free < _MIN_FREE:
         raise InvalidInput(f"{existing} has {free} bytes left; the ledger needs room")
-    ledger = settings.ledger_file or "in PostgreSQL"
-    return f"ledger {ledger}, API keys {settings.access_file}, {free // 2**20} MiB free"
+    if settings.ledger_file is None:
+        return f"ledger and API keys in PostgreSQL, {free // 2**20} MiB free in {existing}"
+    return f"ledger {settings.ledger_file}, API keys {settings.access_file}, {free // 2**20} MiB free"
 
 
 async def _address(settings: Settings) -> str:
@@ -108,9 +110,10 @@ async def _providers(settings: Settings) -> str:
 async def node_status(settings: Settings) -> dict[str, Any]:
     """What the node at the configured address says. Raises ChainUnavailable where nothing answers."""
     url = f"http://{settings.bind}/readyz"
+    headers = {"authorization": f"Bearer {operator_token(identities.load(settings).secret)}"}
     timeout = aiohttp.ClientTimeout(total=10)
     try:
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+        async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session, session.get(url) as response:
             facts: dict[str, Any] = await response.json()
             return facts
     except (TimeoutError, aiohttp.ClientError, ValueError):
