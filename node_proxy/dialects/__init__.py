@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
-from node_proxy.dialects import chat, responses
+from node_proxy.dialects import assistants, chat, responses
 from node_proxy.dialects.base import Answer, Json
 from node_proxy.errors import AssetUnusable
 from node_proxy.relay.provider import ProviderClient
@@ -23,6 +23,7 @@ _DIALECTS: dict[str, _Ask] = {
     "responses": responses.ask,
     "responses-stateless": responses.ask_stateless,
     "chat": chat.ask,
+    "assistants": assistants.ask,
 }
 
 

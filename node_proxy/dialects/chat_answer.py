@@ -14,7 +14,7 @@ import orjson
 
 from node_proxy.dialects.base import Json
 from node_proxy.dialects.narration import Narration
-from node_proxy.errors import ProviderGarbage
+from node_proxy.errors import NodeError, ProviderGarbage
 from node_proxy.relay import sse
 from node_proxy.relay.provider import classify
 
@@ -24,7 +24,7 @@ _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"
 def response(value: Json, model: str) -> Json:
     """The finished Response for a whole chat completion. Raises ProviderError in its kinds."""
     if isinstance(value.get("error"), dict):
-        raise _failure(value["error"])
+        raise failure(value["error"])
     teller = _Teller(model)
     choice = _choice(value)
     message = choice.get("message") if choice is not None else None
@@ -41,20 +41,20 @@ def response(value: Json, model: str) -> Json:
 async def events(groups: AsyncIterator[list[sse.Event]], model: str) -> AsyncIterator[list[sse.Event]]:
     """The Response's events for a stream of chunks. Raises ProviderError in its kinds."""
     teller = _Teller(model)
-    yield [_event(one) for one in teller.narration.begin()]
+    yield [event(one) for one in teller.narration.begin()]
     done = False
     async for group in groups:
         told: list[Json] = []
-        for event in group:
+        for received in group:
             if done:
                 continue
-            if event.data == b"[DONE]":
+            if received.data == b"[DONE]":
                 told.extend(teller.end())
                 done = True
                 continue
-            chunk = _chunk(event.data)
+            chunk = _chunk(received.data)
             if "error" in chunk and chunk["error"] is not None:
-                yield [*map(_event, told), _error(chunk["error"])]
+                yield [event(one) for one in (*told, error_event(chunk["error"]))]
                 return
             choice = _choice(chunk)
             delta = choice.get("delta") if choice is not None else None
@@ -62,12 +62,12 @@ async def events(groups: AsyncIterator[list[sse.Event]], model: str) -> AsyncIte
                 told.extend(teller.heard(delta))
             teller.note(chunk, choice)
         if told:
-            yield [_event(one) for one in told]
+            yield [event(one) for one in told]
     if done:
         return
     if not teller.ended:
         raise ProviderGarbage("The assistant's provider broke off before the end of its answer. Nothing was charged.")
-    yield [_event(one) for one in teller.end()]
+    yield [event(one) for one in teller.end()]
 
 
 class _Teller:
@@ -194,27 +194,28 @@ def _mixed_up() -> ProviderGarbage:
     return ProviderGarbage("The assistant's provider sent a tool call that can't be read. Nothing was charged.")
 
 
-def _failure(error: Json) -> Exception:
+def failure(error: Json) -> NodeError:
+    """What an error that came with status 200 is for the caller."""
     code, kind = (text if isinstance(text := error.get(name), str) else "" for name in ("code", "type"))
     status = error["code"] if type(error.get("code")) is int and 400 <= error["code"] < 600 else 500
     return classify(status, code, kind, "", {}, frozenset())
 
 
-def _error(error: object) -> sse.Event:
+def error_event(error: object) -> Json:
     """An error in the middle of a stream, as the Responses API has it."""
     fields = error if isinstance(error, dict) else {}
     code = fields.get("code")
     if code == 429:
         code = "rate_limit_exceeded"
-    value = {
+    return {
         "type": "error",
         "code": code if isinstance(code, str) else "server_error",
         "message": "",
         "param": None,
         "error": {"code": code if isinstance(code, str) else "server_error", "type": fields.get("type")},
     }
-    return _event(value)
 
 
-def _event(value: Json) -> sse.Event:
+def event(value: Json) -> sse.Event:
+    """An event of the Responses API as if it had come from a provider."""
     return sse.Event(str(value["type"]).encode(), orjson.dumps(value))

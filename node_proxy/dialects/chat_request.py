@@ -69,8 +69,10 @@ def translate(definition: Definition, body: Json, caller_params: frozenset[str])
     if body.get("max_output_tokens") is not None:
         request[limit] = body["max_output_tokens"]
     _tools(body, request)
-    _text(body, settings, request)
-    _reasoning(body, request)
+    text_format(body, request)
+    if isinstance(body.get("text"), dict) and body["text"].get("verbosity") is not None:
+        request["verbosity"] = body["text"]["verbosity"]
+    reasoning_effort(body, request)
     if body.get("safety_identifier"):
         request["safety_identifier" if openai else "user"] = body["safety_identifier"]
     if body.get("stream"):
@@ -117,7 +119,7 @@ def _from_items(items: list[Json]) -> Iterator[Json]:
         kind = item.get("type") or "message"
         if kind == "message" and item.get("role") == "assistant":
             yield from flush()
-            said = {"role": "assistant", "content": _said(item.get("content"))}
+            said = {"role": "assistant", "content": said_text(item.get("content"))}
         elif kind == "message":
             yield from flush()
             yield _message(f"input[{number}]", item)
@@ -149,7 +151,7 @@ def _outputs(items: list[Json]) -> dict[str, deque[str]]:
     outputs: dict[str, deque[str]] = defaultdict(deque)
     for number, item in enumerate(items):
         if item.get("type") in ("function_call_output", "custom_tool_call_output"):
-            outputs[str(item.get("call_id"))].append(_output(f"input[{number}].output", item.get("output")))
+            outputs[str(item.get("call_id"))].append(output_text(f"input[{number}].output", item.get("output")))
     return outputs
 
 
@@ -200,7 +202,7 @@ def _part(where: str, part: Json) -> Json:
     )
 
 
-def _said(content: object) -> str:
+def said_text(content: object) -> str:
     """What the assistant said earlier: its texts and refusals."""
     if isinstance(content, str):
         return content
@@ -208,15 +210,15 @@ def _said(content: object) -> str:
     return "\n".join(str(part.get("text", part.get("refusal", ""))) for part in parts)
 
 
-def _output(where: str, output: object) -> str:
+def output_text(where: str, output: object) -> str:
+    """A tool's output as text. Raises UnsupportedParameter for images and files."""
     if isinstance(output, str):
         return output
     texts = []
     for number, part in enumerate(output if isinstance(output, list) else ()):
         if not isinstance(part, dict) or part.get("type") != "input_text":
             raise UnsupportedParameter(
-                f"This assistant's provider speaks Chat Completions, where a tool gives back text only: not "
-                f"`{where}[{number}]`.",
+                f"This assistant's provider lets a tool give back text only: not `{where}[{number}]`.",
                 param=f"{where}[{number}]",
             )
         texts.append(str(part.get("text")))
@@ -227,18 +229,19 @@ def _output(where: str, output: object) -> str:
 
 
 def _tools(body: Json, request: Json) -> None:
-    tools = [_tool(tool) for tool in body.get("tools") or ()]
-    names = [tool[tool["type"]].get("name") for tool in tools]
-    for name in names:
-        if names.count(name) > 1:
-            raise InvalidValue(f"`tools` has two of the name {show(name)}: choose another.", param="tools")
+    tools = [nested(tool) for tool in body.get("tools") or ()]
+    for tool in tools:
+        if tool["type"] not in ("function", "custom"):
+            raise AssetUnusable(
+                "The assistant can't run now: its builder gave it a tool that its provider's Chat Completions don't "
+                "have. Nothing was charged; only the builder can repair it."
+            )
+    check_names(tools)
     choice = body.get("tool_choice")
     if tools:
         request["tools"] = tools
-        if isinstance(choice, dict) and choice.get("type") in ("function", "custom") and "name" in choice:
-            choice = {"type": choice["type"], choice["type"]: {"name": choice["name"]}}
         if choice is not None:
-            request["tool_choice"] = choice
+            request["tool_choice"] = nested_choice(choice)
         if body.get("parallel_tool_calls") is not None:
             request["parallel_tool_calls"] = body["parallel_tool_calls"]
         return
@@ -247,35 +250,43 @@ def _tools(body: Json, request: Json) -> None:
         raise InvalidValue("`tool_choice` asks for a tool, and there is none.", param="tool_choice")
 
 
-def _tool(tool: Json) -> Json:
-    """The builder's are in the provider's words already, the callers' in those of the Responses API."""
+def nested(tool: Json) -> Json:
+    """The builder's tools are in the provider's words already, the callers' in those of the Responses API."""
     kind: Any = tool.get("type")
-    if kind in ("function", "custom"):
-        if isinstance(tool.get(kind), dict):
-            return tool
-        return {"type": kind, kind: {name: v for name, v in tool.items() if name != "type" and v is not None}}
-    raise AssetUnusable(
-        "The assistant can't run now: its builder gave it a tool that its provider's Chat Completions don't have. "
-        "Nothing was charged; only the builder can repair it."
-    )
+    if kind not in ("function", "custom") or isinstance(tool.get(kind), dict):
+        return tool
+    return {"type": kind, kind: {name: v for name, v in tool.items() if name != "type" and v is not None}}
 
 
-def _text(body: Json, settings: Json, request: Json) -> None:
+def nested_choice(choice: Any) -> Any:
+    """A tool choice with the name one level down."""
+    if isinstance(choice, dict) and choice.get("type") in ("function", "custom") and "name" in choice:
+        return {"type": choice["type"], choice["type"]: {"name": choice["name"]}}
+    return choice
+
+
+def check_names(tools: list[Json]) -> None:
+    """Raises InvalidValue where a caller's function has the name of another one."""
+    names = [inner["name"] for tool in tools if isinstance(inner := tool.get(tool["type"]), dict) and "name" in inner]
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidValue(f"`tools` has two of the name {show(name)}: choose another.", param="tools")
+
+
+def text_format(body: Json, request: Json) -> None:
+    """`text.format` as `response_format`; plain text only where the builder's setting says otherwise."""
     text = body.get("text")
-    if not isinstance(text, dict):
-        return
-    form = text.get("format")
+    form = text.get("format") if isinstance(text, dict) else None
     if isinstance(form, dict):
         if form.get("type") == "json_schema":
             schema = {name: v for name, v in form.items() if name != "type" and v is not None}
             request["response_format"] = {"type": "json_schema", "json_schema": schema}
-        elif form.get("type") == "json_object" or "response_format" in settings:
+        elif form.get("type") == "json_object" or "response_format" in request:
             request["response_format"] = {"type": form.get("type")}
-    if text.get("verbosity") is not None:
-        request["verbosity"] = text["verbosity"]
 
 
-def _reasoning(body: Json, request: Json) -> None:
+def reasoning_effort(body: Json, request: Json) -> None:
+    """`reasoning.effort` as `reasoning_effort`. Raises UnsupportedParameter for a summary."""
     reasoning = body.get("reasoning")
     if not isinstance(reasoning, dict):
         return
@@ -284,7 +295,6 @@ def _reasoning(body: Json, request: Json) -> None:
     for name in ("summary", "generate_summary"):
         if reasoning.get(name) is not None:
             raise UnsupportedParameter(
-                f"This assistant's provider speaks Chat Completions, which has no summary of reasoning: leave "
-                f"`reasoning.{name}` out.",
+                f"This assistant's provider gives no summary of reasoning: leave `reasoning.{name}` out.",
                 param=f"reasoning.{name}",
             )
