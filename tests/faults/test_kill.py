@@ -52,7 +52,7 @@ async def test_a_killed_process_loses_no_charge_and_leaves_no_reservation(tmp_pa
             assert standing.spendable == 10**9 - standing.captured
 
 
-@pytest.mark.parametrize("step", ["prepared", "written", "sent"])
+@pytest.mark.parametrize("step", ["prepared", "rooted", "signed", "written", "sent"])
 async def test_settlement_killed_at_a_step_goes_on_where_it_was(tmp_path: Path, step: str) -> None:
     async with open_market() as market:
         plan = await market.plan(100)
