@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from node_proxy.asgi import Exchange
 from node_proxy.errors import AccessDenied, NodeError
 from node_proxy.ledger.base import Batch
+from node_proxy.metrics import Tallies
 from node_proxy.status import StatusPages
 from node_proxy.web.signed_in import session_of
 from nvm_chain.cid import Cid
@@ -56,6 +57,7 @@ class OperatorPages:
             "max_chain_age": services.settings.max_chain_age,
             "signer": services.identity.address,
             "runway": None if status is None else status.runway,
+            "outcomes": _outcomes(services.metrics.outcomes),
             "batches": [_batch(batch) for batch in sorted(batches, key=lambda one: -one.id)[:_BATCHES]],
             "assets": await self._assets(0 if node is None else node.version),
         }
@@ -85,6 +87,12 @@ class OperatorPages:
     async def _metadata(self, cid: Cid, did: Did) -> Metadata:
         block = cid.verify(await self._services.store.get(cid), "the block store")
         return Metadata.from_block(block, did=did)
+
+
+def _outcomes(tallies: Tallies) -> dict[str, int]:
+    """Calls since the process started, by how they ended."""
+    samples = (sample for metric in tallies.collect() for sample in metric.samples)
+    return {sample.labels["outcome"]: int(sample.value) for sample in samples if "outcome" in sample.labels}
 
 
 def _batch(batch: Batch) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.browser.wallet import SCRIPT, BrowserWallet
 
@@ -23,6 +23,8 @@ FLAGS = (
 SIZES = {1440: 900, 390: 844}
 PATIENCE = 30_000
 """Milliseconds; the machine may be busy."""
+
+expect.set_options(timeout=PATIENCE)
 
 
 def chromium() -> str | None:

@@ -27,7 +27,9 @@ try {
   for (const [module, name, ...args] of JSON.parse(Buffer.concat(chunks).toString())) {
     try {
       const result = await loaded[module][name](...args)
-      results.push({ result: result?.bytes ? { ...result, bytes: Buffer.from(result.bytes).toString('base64') } : result })
+      results.push({
+        result: result?.bytes ? { ...result, bytes: Buffer.from(result.bytes).toString('base64') } : result,
+      })
     } catch (error) {
       results.push({ error: error.message })
     }

@@ -4,7 +4,7 @@ import { loadFacts } from './lib/node'
 import { route, startRouting } from './lib/route'
 import { startSession } from './lib/session'
 import { message, startTransactions } from './lib/tx'
-import { account, startWallets } from './lib/wallet'
+import { startWallets } from './lib/wallet'
 import { strings as t } from './strings'
 import './style.css'
 import { Notice } from './ui/basics'
@@ -75,7 +75,7 @@ function Console() {
       <TransactionTray />
       <main id="main" tabIndex={-1}>
         {problem && <Notice kind="bad">{problem}</Notice>}
-        {Shown && !problem ? <Shown key={`${key}${account.value}`} /> : <p class="loading">{t.loading}</p>}
+        {Shown && !problem ? <Shown key={key} /> : <p class="loading">{t.loading}</p>}
       </main>
       <TransactionDialog />
     </>

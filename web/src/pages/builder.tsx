@@ -1,8 +1,38 @@
-import { Page } from '../ui/basics'
-export default function Stub() {
+/** What a builder has: assistants, plans, sales, earnings. */
+
+import { restate, route } from '../lib/route'
+import { strings as t } from '../strings'
+import { Page, Tabs } from '../ui/basics'
+import { NeedsWallet } from '../ui/wallet'
+import { Assets } from './builder/assets'
+import { Manage } from './builder/manage'
+import { Plans } from './builder/plans'
+
+type Tab = 'assets' | 'plans'
+
+export default function Builder() {
+  const query = route.value.query
+  const did = query.get('did')
+  const tab: Tab = query.get('tab') === 'plans' || query.get('plan') ? 'plans' : 'assets'
   return (
-    <Page title="builder">
-      <p />
+    <Page title={did ? t.builder.manage : t.builder.title} lead={did ? undefined : t.builder.lead}>
+      <NeedsWallet why={t.builder.why}>
+        {did ? (
+          <Manage did={did} />
+        ) : (
+          <>
+            <Tabs
+              label={t.builder.title}
+              tabs={Object.entries(t.builder.tabs) as [Tab, string][]}
+              value={tab}
+              onPick={(tab) => restate('builder', { tab })}
+            />
+            <div role="tabpanel" aria-label={t.builder.tabs[tab]}>
+              {tab === 'plans' ? <Plans /> : <Assets />}
+            </div>
+          </>
+        )}
+      </NeedsWallet>
     </Page>
   )
 }

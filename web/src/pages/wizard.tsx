@@ -1,7 +1,6 @@
 /** New → Create Asset → OpenAI Assistant: describe, attributes, integration, plan, review, create, done. */
 
 import { useSignal } from '@preact/signals'
-import type { ComponentChildren } from 'preact'
 import { useEffect, useMemo } from 'preact/hooks'
 import type { Address, Hex } from 'viem'
 import { short } from '../lib/amounts'
@@ -34,6 +33,7 @@ import {
   useLoad,
 } from '../ui/basics'
 import { gives, Price, perAccess } from '../ui/plan'
+import { SecretField } from '../ui/secret'
 import { Share } from '../ui/share'
 import { NeedsWallet } from '../ui/wallet'
 
@@ -411,47 +411,6 @@ function Attributes({ s, error, token }: StepProps) {
         </fieldset>
       </details>
     </>
-  )
-}
-
-export function SecretField({
-  label,
-  hint,
-  value,
-  onInput,
-  error,
-  good,
-}: {
-  label: string
-  hint: ComponentChildren
-  value: string
-  onInput: (value: string) => void
-  error?: string
-  good: boolean
-}) {
-  const open = useSignal(false)
-  return (
-    <Field label={label} hint={hint} error={error}>
-      {(field) => (
-        <div class="row">
-          <input
-            {...field}
-            type={(open.value ? 'text' : 'password') as 'password'}
-            class="mono"
-            value={value}
-            autocomplete="off"
-            spellcheck={false}
-            onInput={(event) => onInput(event.currentTarget.value)}
-          />
-          <button type="button" class="button" aria-pressed={open.value} onClick={() => (open.value = !open.value)}>
-            {open.value ? t.hide : t.show}
-          </button>
-          <span class="good-mark" role="status">
-            {good ? t.wizard.tokenGood : ''}
-          </span>
-        </div>
-      )}
-    </Field>
   )
 }
 

@@ -1,1 +1,0 @@
-import{f as e,v as t}from"./basics-Wr3gv_Cq.js";function n(){return t(e,{title:`builder`,children:t(`p`,{})})}export{n as default};
