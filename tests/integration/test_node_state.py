@@ -17,35 +17,14 @@ from openai.types.responses.response_item_list import ResponseItemList
 from nvm_chain.policy import Policy
 from tests.openai_clients import CLIENTS, Client, Refused, open_client
 from tests.provider.conforms import assert_conforms
-from tests.selling import Market, Sold
+from tests.selling import Market
+from tests.shop import DIALECTS, Shop
 from tests.world import World, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-DIALECTS = ("responses", "responses-stateless", "chat")
 Json = dict[str, Any]
 WEATHER: Json = {"type": "function", "name": "weather", "parameters": {"type": "object"}, "strict": False}
-
-
-class Shop:
-    """Assistants by dialect, and clients by kind, each made when first asked for."""
-
-    def __init__(self, market: Market) -> None:
-        self.market = market
-        self._sold: dict[str, Sold] = {}
-        self._clients: dict[tuple[str, str], Client] = {}
-
-    async def sold(self, dialect: str) -> Sold:
-        if dialect not in self._sold:
-            self._sold[dialect] = await self.market.sell(dialect)
-        return self._sold[dialect]
-
-    async def client(self, kind: str, dialect: str) -> tuple[Client, str]:
-        sold = await self.sold(dialect)
-        if (kind, dialect) not in self._clients:
-            opened = open_client(kind, sold.url, sold.key)
-            self._clients[kind, dialect] = await self.market.stack.enter_async_context(opened)
-        return self._clients[kind, dialect], str(sold.did)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -1,7 +1,8 @@
 // Drives the npm `openai` package, unmodified: calls on standard input, one JSON line each, answers on standard output.
 //   {"method": "chat.completions.create", "arguments": [{…}], "as": "value" | "events" | "page" | "final"}
+// A file among the arguments is {"$file": {"name", "base64"}}; bytes in an answer are {"base64"}.
 import readline from 'node:readline'
-import OpenAI from 'openai'
+import OpenAI, { toFile } from 'openai'
 
 const [baseURL, apiKey] = process.argv.slice(2)
 const client = new OpenAI({ baseURL, apiKey, maxRetries: 0 })
@@ -16,11 +17,17 @@ async function run({ method, arguments: given, as }) {
   const path = method.split('.')
   const name = path.pop()
   const owner = path.reduce((object, part) => object[part], client)
-  const pending = owner[name](...given)
+  const pending = owner[name](...(await Promise.all(given.map(withFile))))
   if (as === 'final') return await finalOf(pending)
   const answer = await pending
   if (as === 'events' || as === 'page') return await collect(answer)
+  if (answer instanceof Response) return { base64: Buffer.from(await answer.arrayBuffer()).toString('base64') }
   return answer
+}
+
+async function withFile(argument) {
+  const file = argument?.file?.$file
+  return file ? { ...argument, file: await toFile(Buffer.from(file.base64, 'base64'), file.name) } : argument
 }
 
 // What the stream helpers put together out of the events.
