@@ -22,6 +22,7 @@ class MessagePages:
         thread = await shelf.thread(exchange.params[0])
         asked = content.message("", await self._surface.body(exchange))
         await self._surface.runner.check_idle(shelf, thread, key, "add messages to")
+        await self._surface.fit(key, asked)
         message = new_message(shelf, thread.id, asked)
         await shelf.add(thread.id, message)
         await exchange.respond_json(200, message.data["message"])
@@ -56,7 +57,7 @@ class MessagePages:
 
     async def delete(self, exchange: Exchange) -> None:
         """DELETE /v1/threads/{id}/messages/{id}: the assistant won't see it again."""
-        key, shelf = await self._surface.enter(exchange)
+        key, shelf = await self._surface.enter(exchange, live=False)
         thread = await shelf.thread(exchange.params[0])
         message = await shelf.message(thread.id, exchange.params[1])
         await self._surface.runner.check_idle(shelf, thread, key, "delete messages of")

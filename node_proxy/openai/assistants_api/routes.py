@@ -11,6 +11,7 @@ from node_proxy.openai.assistants_api.runs import RunPages
 from node_proxy.openai.assistants_api.standing import Members
 from node_proxy.openai.assistants_api.surface import Surface
 from node_proxy.openai.assistants_api.threads import ThreadPages
+from node_proxy.openai.room import Room
 
 if TYPE_CHECKING:
     from node_proxy.services import Services
@@ -24,6 +25,8 @@ def add_assistants(router: Router, services: Services) -> None:
         services.assets,
         Members(services.view, services.ledger, services.assets),
         services.runner,
+        Room(services.objects, services.settings.max_kept_bytes),
+        services.history.keep_seconds,
     )
     assistants, threads = AssistantPages(surface), ThreadPages(surface)
     messages, runs = MessagePages(surface), RunPages(surface)

@@ -29,6 +29,7 @@ class RunPages:
         key, shelf = await self._surface.enter(exchange)
         thread = await shelf.thread(exchange.params[0])
         asked = asking.run_create("", await self._surface.body(exchange))
+        await self._surface.fit(key, *asked.get("additional_messages", ()))
         running = await self._surface.runner.begin(key, shelf, thread, asked, exchange.id)
         await self._answer(exchange, running, asked)
 
@@ -36,7 +37,9 @@ class RunPages:
         """POST /v1/threads/runs: a thread and its first run; without the run there is no thread either."""
         key, shelf = await self._surface.enter(exchange)
         asked = asking.thread_and_run("", await self._surface.body(exchange))
-        thread = await add_thread(shelf, asked.pop("thread", {}))
+        thread_asked = asked.pop("thread", {})
+        await self._surface.fit(key, *thread_asked.get("messages", ()))
+        thread = await add_thread(shelf, thread_asked)
         try:
             running = await self._surface.runner.begin(key, shelf, thread, asked, exchange.id)
         except NodeError:

@@ -20,9 +20,6 @@ from node_proxy.openai.assistants_api.paging import MOST, Window, cut, page
 from node_proxy.openai.assistants_api.shapes import Json
 from node_proxy.openai.objects import Objects, Stored
 
-KEPT_SECONDS = 60 * 86_400
-"""How long a thread lives after the last time that it grew."""
-
 _TRIES = 20
 
 
@@ -30,12 +27,14 @@ class Shelf:
     """What one subscriber keeps, as far as a key may see it: one that opens some assistants only doesn't see the
     threads in which another one answered last.
 
-    Everything raises StorageUnavailable (503), and ObjectNotFound (404) as it says.
+    keep_seconds: how long a thread lives after it grew last. Everything raises StorageUnavailable (503), and
+    ObjectNotFound (404) as it says.
     """
 
-    def __init__(self, objects: Objects, key: ApiKey) -> None:
+    def __init__(self, objects: Objects, key: ApiKey, keep_seconds: int) -> None:
         self.objects = objects
         self.subscriber = key.subscriber
+        self._keep_seconds = keep_seconds
         self._dids = None if key.dids is None else {str(did) for did in key.dids}
 
     # -------------------------------------------------------------------------------------------------------- look-ups
@@ -128,7 +127,7 @@ class Shelf:
             parent=parent,
             data={kind: value, **data},
             created_at=value["created_at"],
-            expires_at=int(time.time()) + KEPT_SECONDS if kind == "thread" else 0,
+            expires_at=int(time.time()) + self._keep_seconds if kind == "thread" else 0,
         )
 
     async def change(self, stored: Stored, change: Callable[[Json], None]) -> Stored:
@@ -144,7 +143,7 @@ class Shelf:
 
     async def add(self, thread: str, *objects: Stored) -> None:
         """Puts objects under a thread, which lives longer for it."""
-        until = int(time.time()) + KEPT_SECONDS
+        until = int(time.time()) + self._keep_seconds
         steps = [self.objects.putting(one) for one in objects]
         await self.objects.write(*steps, self.objects.keeping(self.subscriber, "thread", thread, until))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ BELIEVED_SECONDS = 10.0
 """How long a plan that was seen to be live is believed to be, for calls that cost nothing."""
 
 _REMEMBERED = 100_000
+_PATIENCE = 5.0
 
 
 class Plans(Protocol):
@@ -68,8 +70,9 @@ class Members:
             return
         did = await self._find(key, last)
         if did is None:  # bought a moment ago, maybe
-            with suppress(NvmError):
-                await self._plans.refresh()
+            with suppress(NvmError, TimeoutError):
+                async with asyncio.timeout(_PATIENCE):
+                    await self._plans.refresh()
             did = await self._find(key, None)
         if did is not None:
             self._seen[who] = time.monotonic() + BELIEVED_SECONDS, did

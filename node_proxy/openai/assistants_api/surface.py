@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+import orjson
+
 from node_proxy.access.keys import ApiKey
 from node_proxy.asgi import Exchange
 from node_proxy.assets import Assets
@@ -16,6 +18,7 @@ from node_proxy.openai.assistants_api.shelf import Shelf
 from node_proxy.openai.assistants_api.standing import Members
 from node_proxy.openai.calls import Calls
 from node_proxy.openai.objects import Objects
+from node_proxy.openai.room import Room
 from node_proxy.relay import sse
 from node_proxy.relay.heartbeat import Heartbeat
 
@@ -30,13 +33,15 @@ class BetaRefused(BadRequest):
 
 @dataclass(slots=True)
 class Surface:
-    """Parts of the node that the pages use."""
+    """Parts of the node that the pages use. keep_seconds: how long threads are kept that don't grow."""
 
     calls: Calls
     objects: Objects
     assets: Assets
     members: Members
     runner: Runner
+    room: Room
+    keep_seconds: int
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
 
     async def key(self, exchange: Exchange) -> ApiKey:
@@ -45,11 +50,12 @@ class Surface:
         check_beta(exchange.header(b"openai-beta"))
         return key
 
-    async def enter(self, exchange: Exchange) -> tuple[ApiKey, Shelf]:
-        """Who asks, and what they keep here. Raises as `key`, and PlanRequired (402)."""
+    async def enter(self, exchange: Exchange, *, live: bool = True) -> tuple[ApiKey, Shelf]:
+        """Who asks, and what they keep here. Raises as `key`, and PlanRequired (402) where it has to be live."""
         key = await self.key(exchange)
-        await self.members.check(key)
-        return key, Shelf(self.objects, key)
+        if live:
+            await self.members.check(key)
+        return key, Shelf(self.objects, key, self.keep_seconds)
 
     async def body(self, exchange: Exchange) -> Json:
         """The request's JSON object; no body at all is an empty one. Raises as `Exchange.json`."""
@@ -57,6 +63,11 @@ class Surface:
             return {}
         settings = self.calls.settings
         return await exchange.json(settings.max_body_bytes, settings.body_timeout)
+
+    async def fit(self, key: ApiKey, *messages: Json) -> None:
+        """Raises NoRoom (400) where the subscriber may not keep so much."""
+        if messages:
+            await self.room.check(key.subscriber, len(orjson.dumps(messages)))
 
     async def relay(
         self, exchange: Exchange, running: Running, go: Awaitable[None] | None = None, *, first: bytes = b""

@@ -22,8 +22,9 @@ class ThreadPages:
 
     async def create(self, exchange: Exchange) -> None:
         """POST /v1/threads, with first messages."""
-        _, shelf = await self._surface.enter(exchange)
+        key, shelf = await self._surface.enter(exchange)
         asked = asking.thread_create("", await self._surface.body(exchange))
+        await self._surface.fit(key, *asked.get("messages", ()))
         thread = await add_thread(shelf, asked)
         await exchange.respond_json(200, thread.data["thread"])
 
@@ -42,7 +43,7 @@ class ThreadPages:
 
     async def delete(self, exchange: Exchange) -> None:
         """DELETE /v1/threads/{id}, with all that is in it; a run under way is cancelled."""
-        key, shelf = await self._surface.enter(exchange)
+        key, shelf = await self._surface.enter(exchange, live=False)
         thread = await shelf.thread(exchange.params[0])
         await self._end_run(key, shelf, thread)
         if not await shelf.objects.delete(shelf.subscriber, "thread", thread.id):
