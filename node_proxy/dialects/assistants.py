@@ -198,11 +198,14 @@ class _Waiting:
 
     def __init__(self) -> None:
         self._runs: OrderedDict[bytes, tuple[float, RunTeller, _Provider]] = OrderedDict()
+        self._late: list[tuple[RunTeller, _Provider]] = []
 
     def keep(self, request: RunRequest, run: RunTeller, provider: _Provider) -> None:
         """Lets a run wait, under the key of all that was said."""
         if _ID.fullmatch(run.thread) and _ID.fullmatch(run.run):
             key = request.key(run.narration.response["output"])
+            if key in self._runs:  # the same question asked twice: the later run is the one to go on with
+                self._late.append(self._runs.pop(key)[1:])
             self._runs[key] = (time.monotonic() + PATIENCE, run, provider)
 
     def take(self, request: RunRequest) -> RunTeller | None:
@@ -216,7 +219,7 @@ class _Waiting:
 
     def overdue(self) -> list[tuple[RunTeller, _Provider]]:
         """Runs whose callers didn't come back: no longer kept."""
-        late = []
+        late, self._late = self._late, []
         while self._runs:
             key, (until, run, provider) = next(iter(self._runs.items()))
             if until > time.monotonic() and len(self._runs) <= _MOST_WAITING:

@@ -22,7 +22,7 @@ from tests.world import World, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-DIALECTS = ("responses", "responses-stateless", "chat")
+DIALECTS = ("responses", "responses-stateless", "chat", "assistants")
 CREATE = "POST /v1/chat/completions"
 Json = dict[str, Any]
 WEATHER: Any = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}, "strict": False}}
@@ -152,6 +152,8 @@ async def test_structured_output_and_its_end(shop: Shop, client: str, dialect: s
     short = await api.call("chat.completions.create", **long, max_tokens=16)
     assert short["choices"][0]["finish_reason"] == "length"
     assert short["usage"]["completion_tokens"] == 16
+    if dialect == "assistants":
+        return  # there a refusal is a text
     refused = await api.call("chat.completions.create", **{**asked, "messages": [user("[[refuse not this]]")]})
     assert refused["choices"][0]["message"]["refusal"] == "not this"
     assert refused["choices"][0]["message"]["content"] is None
@@ -273,7 +275,11 @@ async def test_a_stream_is_the_one_that_the_provider_gives_chunk_by_chunk(
     async with openai.AsyncOpenAI(base_url=provider.url, api_key=provider.key) as client:
         async for chunk in await client.chat.completions.create(**body):
             direct.append(chunk.to_dict(mode="json"))
-    assert told(through) == told(direct)
+    if dialect == "assistants" and include_usage and "tools" in asked:
+        assert through.pop()["usage"] is None  # the run's usage comes with its end, after the outputs
+        direct.pop()
+    if dialect != "assistants" or "refuse" not in str(asked):
+        assert told(through) == told(direct)
 
 
 async def test_the_last_chunk_waits_for_the_charge_and_says_it(shop: Shop) -> None:
@@ -369,10 +375,10 @@ async def test_the_definition_can_not_be_read_off_a_completion(shop: Shop, diale
     lines = "".join(await sold.lines("/chat/completions", {**body, "stream": True}))
     for secret in ("answer briefly", "stand-in", "org-builder", "proj_builder", sold.world.provider.key):
         assert secret not in whole + headers + lines
-    (request, _) = (await sold.world.provider.requests())[-2:]
-    sent = request["body"]
-    assert (sent.get("safety_identifier") or sent.get("user")).startswith("nvm-")
-    assert "metadata" not in sent
+    sent = [request["body"] for request in await sold.world.provider.requests() if request["body"]][-1]
+    identifier = sent.get("safety_identifier") or sent.get("user") or sent["metadata"].pop("safety_identifier")
+    assert identifier.startswith("nvm-")
+    assert not sent.get("metadata")
 
 
 @pytest.mark.parametrize("path", ["/completions", "/embeddings", "/moderations", "/images/generations"])

@@ -195,6 +195,10 @@ async def test_runs_whose_callers_stay_away_are_cleaned_up(provider: Provider, m
         await whole(client, there, plain({"input": CALLS, "tools": [WEATHER]}))
         await whole(client, there, plain({"input": "hi"}))
         assert provider.state.threads == {}
+        monkeypatch.undo()
+        for _ in range(2):
+            await whole(client, there, plain({"input": CALLS, "tools": [WEATHER]}))
+            assert len(provider.state.threads) == 1
 
 
 @pytest.mark.filterwarnings("ignore:.*deprecated.*:DeprecationWarning")
