@@ -8,7 +8,6 @@ from node_proxy.asgi import Exchange, Handler, Router
 from node_proxy.errors import RouteNotFound
 from node_proxy.openai.chat import ChatCompletions
 from node_proxy.openai.chat_store import ChatStore
-from node_proxy.openai.objects import Objects
 
 if TYPE_CHECKING:
     from node_proxy.services import Services
@@ -27,7 +26,7 @@ _INSTEAD = {
 
 def add_chat(router: Router, services: Services) -> None:
     """Adds `/v1/chat/completions` and what belongs to it."""
-    store = ChatStore(services.calls, Objects(services.database, services.identity.secret))
+    store = ChatStore(services.calls, services.objects)
     one = "/v1/chat/completions/{id}"
     router.add("POST", "/v1/chat/completions", ChatCompletions(services.calls, store).create)
     router.add("GET", "/v1/chat/completions", store.list)
