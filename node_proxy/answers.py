@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import wraps
 from typing import Any
 
 import orjson
@@ -77,6 +78,7 @@ class Answers:
     def once(self, handler: Handler) -> Handler:
         """The handler, for requests that may come again."""
 
+        @wraps(handler)
         async def handle(exchange: Exchange) -> None:
             headers = exchange.headers
             if headers.get(b"content-type", JSON)[:10] == b"multipart/":

@@ -16,6 +16,7 @@ from node_proxy.openai.assistants_api.routes import add_assistants
 from node_proxy.openai.chat_routes import add_chat
 from node_proxy.openai.models import ModelPages
 from node_proxy.openai.routes import add_responses
+from node_proxy.openapi import OpenApiPage
 from node_proxy.receipt_pages import ReceiptPages
 from node_proxy.services import Services
 from node_proxy.status import StatusPages
@@ -62,6 +63,7 @@ def build_router(services: Services) -> Router:
     router.add("GET", "/metrics", status.metrics)
     router.add("GET", "/.well-known/nvm-node.json", status.well_known)
     WebPages(services).add_to(router)
+    router.add("GET", "/openapi.json", OpenApiPage(router).show)
     router.wrap("POST", "/v1/", services.answers.once)
     return router
 

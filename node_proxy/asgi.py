@@ -331,6 +331,16 @@ class Router:
                 return
         self._open.append((segments, dict.fromkeys(methods, handler), template))
 
+    def routes(self) -> list[tuple[str, str, Handler]]:
+        """(verb, template, handler) of all, HEAD left out."""
+        tables = [*self._exact.items(), *((template, handlers) for _, handlers, template in self._open)]
+        return [
+            (method, template, handler)
+            for template, handlers in tables
+            for method, handler in handlers.items()
+            if method != "HEAD"
+        ]
+
     @property
     def routes(self) -> list[tuple[str, str]]:
         """(method, template) of every address, by template; HEAD goes without saying."""
