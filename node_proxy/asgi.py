@@ -341,12 +341,6 @@ class Router:
             if method != "HEAD"
         ]
 
-    @property
-    def routes(self) -> list[tuple[str, str]]:
-        """(method, template) of every address, by template; HEAD goes without saying."""
-        tables = [*self._exact.items(), *((template, handlers) for _, handlers, template in self._open)]
-        return sorted(((m, template) for template, handlers in tables for m in handlers if m != "HEAD"), key=lambda r: r[1])
-
     def wrap(self, method: str, prefix: str, wrapper: Callable[[Handler], Handler]) -> None:
         """Puts `wrapper` around every handler that was added for a verb below an address."""
         tables = [(template, handlers) for template, handlers in self._exact.items()]
