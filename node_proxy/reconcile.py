@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 from node_proxy.ledger.base import AccountId, Audit, Batch, BatchState, Ledger
 from node_proxy.watcher import READ_AT_ONCE, ChainView
-from nvm_chain.abi import Abi, decode
 from nvm_chain.chain import topic
 from nvm_chain.did import Did
 from nvm_chain.entries import Entry
-from nvm_chain.plans import PlanId
+from nvm_chain.plans import PlanId, settled_entries
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +80,10 @@ async def _entry_differences(view: ChainView, batch: Batch, name: str) -> list[s
     transaction = await view.chain.rpc("eth_getTransactionByHash", ["0x" + batch.tx_hash.hex()])
     if transaction is None:
         return [f"{name}: the endpoint doesn't know its transaction 0x{batch.tx_hash.hex()}"]
-    data = bytes.fromhex(transaction["input"][2:])
-    function = next((f for f in Abi.of("PlanRegistry").functions.values() if f.selector == data[:4]), None)
-    if function is None or function.name not in ("settle", "settleWithVouchers"):
+    entries = settled_entries(bytes.fromhex(transaction["input"][2:]))
+    if entries is None:
         return [f"{name}: its transaction 0x{batch.tx_hash.hex()} is no settlement"]
-    words = decode(function.inputs, data[4:])[4]
-    theirs = {entry.subscriber: (entry.calls, entry.credits) for entry in map(Entry.unpack, words)}
+    theirs = {entry.subscriber: (entry.calls, entry.credits) for entry in entries}
     ours = {_address(entry.subscriber): (entry.calls, entry.credits) for entry in batch.entries}
     return [
         f"{name}: {who} {ours.get(who, (0, 0))} (calls, credits) in the ledger, {theirs.get(who, (0, 0))} on the chain"

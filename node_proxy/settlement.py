@@ -27,7 +27,7 @@ from node_proxy.ledger.base import AccountId, Attempt, Backlog, Batch, BatchConf
 from node_proxy.receipts import Receipts
 from node_proxy.watcher import ChainView
 from nvm_chain.abi import Call
-from nvm_chain.chain import Fees, InsufficientFunds, RpcError
+from nvm_chain.chain import MAX_LOG_SPAN, Fees, InsufficientFunds, RpcError, event_topics, topic
 from nvm_chain.did import Did
 from nvm_chain.entries import Entry
 from nvm_chain.errors import ContractRefused, NvmError, TransactionFailed
@@ -42,6 +42,7 @@ RUNWAY = 20
 """The signer's balance is low when it pays for fewer settlements than this."""
 
 _TYPICAL_GAS = 400_000
+_SKEW = 600
 _WHOLE_BATCH = frozenset({"NodeNotAuthorised", "VouchersRequired", "AssetUnknown", "PlanUnknown", "OfferUnknown"})
 
 log = structlog.get_logger(__name__)
@@ -209,10 +210,18 @@ class Settlement:
                 key,
                 f"the chain expects batch {number} of {Did(waiting.did)} under plan {PlanId(waiting.plan)}, "
                 f"the ledger's last one is {last}: was the ledger restored from an old copy? "
-                f"`nvm-node reconcile` shows the difference",
+                f"`nvm-node reconcile` shows the difference, `nvm-node recover` takes in what was forgotten",
             )
             return []
         if not last and number > 1:
+            if await self._settled_since(waiting):
+                self._problem(
+                    key,
+                    f"calls of {Did(waiting.did)} under plan {PlanId(waiting.plan)} wait since before a settlement "
+                    f"that the ledger doesn't know: was it restored from an old copy? `nvm-node recover` takes in "
+                    f"what was forgotten",
+                )
+                return []
             log.warning("settlement.history_unknown", did=str(Did(waiting.did)), next_batch=number)
         try:
             batch = await self._ledger.prepare(
@@ -226,6 +235,18 @@ class Settlement:
         log.info("settlement.prepared", batch=number, did=str(Did(batch.did)), calls=batch.calls, credits=batch.credits)
         await self._send(batch)
         return [batch.id]
+
+    async def _settled_since(self, waiting: Backlog) -> bool:
+        """Whether the chain has a settlement of ours from after the first of the charges that wait."""
+        topics = [*event_topics("Settled"), topic(waiting.did), topic(waiting.plan), topic(self._wallet.address)]
+        last = (await self._chain.header()).number
+        while True:
+            first = max(0, last - MAX_LOG_SPAN + 1)
+            if await self._chain.logs([self._plans.address], first, last, topics):
+                return True
+            if first == 0 or (await self._chain.header(first)).timestamp < waiting.oldest - _SKEW:
+                return False
+            last = first - 1
 
     async def _go_on(self, batch: Batch) -> None:
         if batch.state is BatchState.PREPARED:
@@ -251,7 +272,7 @@ class Settlement:
                     self._problem(
                         key,
                         f"batch {left.number} of {Did(left.did)} was applied by a transaction that the ledger doesn't "
-                        f"know; `nvm-node reconcile` shows the difference",
+                        f"know; `nvm-node recover` takes in what was forgotten",
                     )
                 return  # an earlier batch is on its way
             vouchers = await self._signed(left)

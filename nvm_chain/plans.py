@@ -12,7 +12,7 @@ from typing import Any
 
 from eth_utils.crypto import keccak
 
-from nvm_chain.abi import ZERO_ADDRESS, Abi, Call
+from nvm_chain.abi import ZERO_ADDRESS, Abi, Call, decode
 from nvm_chain.address import address
 from nvm_chain.did import Did
 from nvm_chain.entries import Entry
@@ -375,6 +375,14 @@ class PlanRegistry:
     def domain_separator(self) -> Call[bytes]:
         """EIP-712 domain separator of vouchers."""
         return self._call("DOMAIN_SEPARATOR")
+
+
+def settled_entries(data: bytes) -> list[Entry] | None:
+    """The entries in the input of a transaction that settles; None for any other input."""
+    function = next((f for f in Abi.of("PlanRegistry").functions.values() if f.selector == data[:4]), None)
+    if function is None or function.name not in ("settle", "settleWithVouchers"):
+        return None
+    return [Entry.unpack(word) for word in decode(function.inputs, data[4:])[4]]
 
 
 def check_split(payees: Sequence[Payee]) -> None:

@@ -293,6 +293,23 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A batch that the chain has applied and the ledger doesn't know: it was restored from an older copy.
+
+    entries: as they were in the transaction, with what the chain didn't take. time: of the block, unix seconds.
+    """
+
+    applied: Applied
+    root: bytes
+    entries: tuple[Entry, ...]
+    time: int
+
+
+LOST = "lost"
+"""Flag of a charge of which only the settlement is left: its record is gone with a newer copy of the ledger."""
+
+
+@dataclass(frozen=True, slots=True)
 class Imbalance:
     """Two numbers that must be equal and aren't. what: in words, with the account or batch that is meant."""
 
@@ -449,6 +466,13 @@ class Ledger(Protocol):
 
     async def unpark(self, batch_id: int) -> None:
         """The parked charges wait again, as if they had never been in a batch. Raises BatchConflict unless parked."""
+
+    async def adopt(self, forgotten: Forgotten) -> Batch:
+        """Takes a forgotten batch in as mined, the next number: each entry gets its subscriber's oldest waiting charges
+        from before the block, and what is left of it charges flagged LOST.
+
+        A prepared batch with its number is dissolved. Only while no process serves from it. Raises BatchConflict.
+        """
 
     def leader(self) -> AbstractAsyncContextManager[bool]:
         """Whether this process is the one that settles, for as long as the context lasts; at most one is."""

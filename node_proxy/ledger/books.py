@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from node_proxy.ledger.base import (
+    LOST,
     MAX_CREDITS,
     AccountId,
     Applied,
@@ -25,10 +26,12 @@ from node_proxy.ledger.base import (
     ChargeRecord,
     Checkpoint,
     Entry,
+    Forgotten,
     Imbalance,
     Promise,
     Snapshot,
 )
+from node_proxy.ledger.ids import new_id
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -363,6 +366,87 @@ def _head(row: Row) -> Batch:
         block_hash=None if row[9] is None else bytes(row[9]),
         tx_hash=None if row[10] is None else bytes(row[10]),
         reason=row[11],
+    )
+
+
+def adopt(db: Db, forgotten: Forgotten) -> Batch:
+    """See Ledger.adopt."""
+    applied = forgotten.applied
+    claim = (applied.did, applied.plan)
+    for batch_id, number, state in db.execute(
+        "SELECT id, number, state FROM batches WHERE did = ? AND plan = ? AND node = ?"
+        " AND state IN ('prepared', 'sent')",
+        (*claim, applied.node),
+    ).fetchall():
+        if state == "sent" or number != applied.number:
+            raise BatchConflict(f"batch {number} is {state}: it has to come to its end first")
+        db.execute("UPDATE charges SET batch = NULL WHERE batch = ?", (batch_id,))
+        db.execute("DELETE FROM entries WHERE batch = ?", (batch_id,))
+        db.execute("DELETE FROM batches WHERE id = ?", (batch_id,))
+    if applied.number != (last := last_number(db, *claim, applied.node)) + 1:
+        raise BatchConflict(f"batch {applied.number} doesn't follow on batch {last}")
+    (batch_id,) = db.execute(
+        "INSERT INTO batches (did, plan, node, number, state, root, created, block, block_hash, tx_hash)"
+        " VALUES (?, ?, ?, ?, 'mined', ?, ?, ?, ?, ?) RETURNING id",
+        (
+            *(*claim, applied.node, applied.number, forgotten.root, forgotten.time),
+            *(applied.block, applied.block_hash, applied.tx_hash),
+        ),
+    ).fetchone()
+    for entry in forgotten.entries:
+        _adopt_entry(db, batch_id, forgotten, entry)
+    _move(db, batch_id, mined=1)
+    for entry in forgotten.entries:
+        who = AccountId(applied.plan, entry.subscriber)
+        read_at = db.execute("SELECT block FROM accounts WHERE plan = ? AND subscriber = ?", who).fetchone()[0]
+        if read_at is not None and read_at >= applied.block:
+            _absorb(db, who, read_at)
+    return batch(db, batch_id)
+
+
+_SKEW = 600
+"""Seconds that the node's clock may have been ahead of the chain's."""
+
+
+def _adopt_entry(db: Db, batch_id: int, forgotten: Forgotten, entry: Entry) -> None:
+    applied = forgotten.applied
+    where = (applied.did, applied.plan, entry.subscriber)
+    waiting = db.execute(
+        "SELECT id, credits FROM charges WHERE batch IS NULL AND did = ? AND plan = ? AND subscriber = ?"
+        " AND created <= ? ORDER BY id LIMIT ?",
+        (*where, forgotten.time + _SKEW, entry.calls),
+    ).fetchall()
+    # A batch takes all that waits, oldest first: what the ledger still has was in it, as far as it fits.
+    while waiting and (
+        (rest := entry.credits - sum(credits for _, credits in waiting)) < 0 or (len(waiting) == entry.calls and rest)
+    ):
+        waiting.pop()
+    for charge_id, _ in waiting:
+        db.execute("UPDATE charges SET batch = ? WHERE id = ?", (batch_id, charge_id))
+    lost, rest = entry.calls - len(waiting), entry.credits - sum(credits for _, credits in waiting)
+    for n in range(lost):
+        db.execute(
+            "INSERT INTO charges (id, plan, subscriber, did, credits, usage, flags, key_id, request_id, created, batch)"
+            " VALUES (?, ?, ?, ?, ?, NULL, ?, '', '', ?, ?)",
+            (
+                *(new_id(), applied.plan, entry.subscriber, applied.did, rest if n == 0 else 0, LOST),
+                *(forgotten.time, batch_id),
+            ),
+        )
+    db.execute(
+        "INSERT INTO accounts (plan, subscriber, captured, charged) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (plan, subscriber) DO UPDATE SET"
+        " captured = accounts.captured + excluded.captured, charged = accounts.charged + excluded.charged",
+        (applied.plan, entry.subscriber, rest, rest),
+    )
+    db.execute(
+        "INSERT INTO claims (did, plan, unsettled) VALUES (?, ?, ?) ON CONFLICT (did, plan)"
+        " DO UPDATE SET unsettled = claims.unsettled + excluded.unsettled",
+        (applied.did, applied.plan, rest),
+    )
+    db.execute(
+        "INSERT INTO entries (batch, subscriber, plan, calls, credits, missing, block) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (batch_id, entry.subscriber, applied.plan, entry.calls, entry.credits, entry.missing, applied.block),
     )
 
 

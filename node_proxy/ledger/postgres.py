@@ -39,6 +39,7 @@ from node_proxy.ledger.base import (
     Charge,
     ChargeRecord,
     Checkpoint,
+    Forgotten,
     Hold,
     LedgerError,
     LedgerFailed,
@@ -250,6 +251,9 @@ class PostgresLedger:
 
     async def unpark(self, batch_id: int) -> None:
         await self._write(lambda db: books.unpark(db, batch_id))
+
+    async def adopt(self, forgotten: Forgotten) -> Batch:
+        return await self._write(lambda db: books.adopt(db, forgotten))
 
     @asynccontextmanager
     async def leader(self) -> AsyncIterator[bool]:

@@ -39,6 +39,7 @@ from node_proxy.ledger.base import (
     Charge,
     ChargeRecord,
     Checkpoint,
+    Forgotten,
     Hold,
     LedgerFailed,
     LedgerInUse,
@@ -351,6 +352,9 @@ class SqliteLedger:
 
     async def unpark(self, batch_id: int) -> None:
         await self._write(lambda db: books.unpark(db, batch_id), heavy=True)
+
+    async def adopt(self, forgotten: Forgotten) -> Batch:
+        return await self._write(lambda db: books.adopt(db, forgotten), heavy=True)
 
     @asynccontextmanager
     async def leader(self) -> AsyncIterator[bool]:

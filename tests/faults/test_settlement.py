@@ -10,8 +10,9 @@ import pytest
 
 from node_proxy.errors import PlanRequired
 from node_proxy.ledger import open_ledger
-from node_proxy.ledger.base import Batch, BatchState
+from node_proxy.ledger.base import LOST, Batch, BatchState
 from node_proxy.reconcile import reconcile
+from node_proxy.recovery import recover
 from node_proxy.settlement import Settlement, Thresholds
 from nvm_chain.chain import Fees
 from nvm_chain.did import Did
@@ -285,6 +286,50 @@ async def test_a_ledger_from_an_old_copy_settles_nothing_twice(market: Market, t
         await meter.settle()
         assert (await meter.settlement.status()).problems == ()
         await settled_once(market, meter, plan, wallet, 6)
+
+
+@pytest.mark.parametrize("copied", ["before any settlement", "between two", "while one was prepared"])
+async def test_a_ledger_from_an_old_copy_recovers_what_it_has_forgotten(
+    market: Market, tmp_path: Path, copied: str
+) -> None:
+    plan, did, wallet = await sold(market)
+    other = await market.subscriber(plan)
+    path, copy = tmp_path / "l.db", tmp_path / "copy.db"
+    async with open_meter(market, path) as meter:
+        if copied == "between two":
+            await meter.call(did, wallet, 1)
+            await meter.settle()
+        await meter.call(did, wallet, 3)
+        await meter.call(did, other, 2)
+        if copied == "while one was prepared":
+            node = bytes.fromhex(market.node.address[2:])
+            await meter.ledger.prepare(did.value, plan.value, node, 1, max_entries=9, now=1)
+    copy.write_bytes(path.read_bytes())
+    async with open_meter(market, path) as meter:
+        await meter.settle()
+        await meter.call(did, wallet, 5)  # what the copy never hears of
+        await meter.call(did, wallet, 4)
+        await meter.settle()
+    before = [await market.consumed(plan, one) for one in (wallet, other)]
+    assert before == [13 if copied == "between two" else 12, 2]
+    async with open_meter(market, copy) as meter:
+        with suppress(TimeoutError):
+            await meter.settlement.settle_now(1)
+        problem = (await meter.settlement.status()).problems[0]
+        assert "recover" in problem or "doesn't know" in problem
+        adopted = await recover(meter.ledger, meter.view)
+        assert [batch.state for batch in adopted] == [BatchState.MINED] * 2
+        assert (await meter.ledger.audit()).clean
+        assert await recover(meter.ledger, meter.view) == []
+    async with open_meter(market, copy) as meter:
+        await meter.settle()
+        assert [await market.consumed(plan, one) for one in (wallet, other)] == before, "nothing is settled twice"
+        lost = [one for one in await meter.ledger.charges() if LOST in one.flags]
+        assert (len(lost), sum(one.credits for one in lost)) == (2, 9)
+        await meter.call(did, wallet, 2)
+        await meter.settle()
+        assert (await meter.settlement.status()).problems == ()
+        await settled_once(market, meter, plan, wallet, before[0] + 2)
 
 
 async def test_a_problem_is_forgotten_as_soon_as_it_is_over(market: Market, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from nvm_chain.receipts import Proof, ReceiptInvalid
 from nvm_chain.vouchers import sign_voucher
 from nvm_chain.wallet import LocalWallet
 from tests.metering import KEY, Market, Meter, open_market, open_meter, wallet_id
+from tests.postgres import postgres
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -58,11 +59,20 @@ async def every_charge_is_proven(market: Market, meter: Meter) -> int:
 # ---------------------------------------------------------------------------------------------------------- receipts
 
 
-async def test_every_charge_of_every_batch_is_proven_by_the_chain(market: Market, tmp_path: Path) -> None:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield str(tmp_path / "l.db")
+        return
+    with postgres() as server:
+        yield server.database()
+
+
+async def test_every_charge_of_every_batch_is_proven_by_the_chain(market: Market, url: str) -> None:
     plan = await market.plan(100)
     dids = [await market.asset((plan, 0, 5)) for _ in range(2)]
     wallets = [await market.subscriber(plan) for _ in range(3)]
-    async with open_meter(market, tmp_path / "l.db", max_entries=2) as meter:
+    async with open_meter(market, url, max_entries=2) as meter:
         for n in range(11):
             await meter.call(dids[n % 2], wallets[n % 3], n % 6)
         batches = await meter.settle()
