@@ -1,4 +1,4 @@
-"""`nvm-node settle`, `reconcile` and `audit`: beside a running node, or without one."""
+"""`nvm-node settle`, `reconcile` and `audit`: beside a running node, or without one. `recover`: without one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from node_proxy.identity import Identity
 from node_proxy.ledger import Ledger, open_ledger
 from node_proxy.ledger.base import Batch, BatchState
 from node_proxy.reconcile import reconcile
+from node_proxy.recovery import recover
 from node_proxy.services import load_deployment, thresholds
 from node_proxy.settlement import Settlement
 from node_proxy.watcher import ChainView
@@ -26,11 +27,11 @@ class NotSettled(ChainUnavailable):
 
 
 @asynccontextmanager
-async def _beside(settings: Settings) -> AsyncIterator[tuple[Identity, Ledger, ChainView]]:
-    """The ledger and the chain, for a process that doesn't serve calls."""
+async def _beside(settings: Settings, *, alone: bool = False) -> AsyncIterator[tuple[Identity, Ledger, ChainView]]:
+    """The ledger and the chain, for a process that doesn't serve calls. alone: while no other does (SQLite)."""
     identity = identities.load(settings)
     async with (
-        open_ledger(settings.ledger, serving=False) as ledger,
+        open_ledger(settings.ledger, serving=alone) as ledger,
         open_chain(settings.rpc_url, settings.chain_id) as chain,
     ):
         deployment = load_deployment(settings)
@@ -89,6 +90,12 @@ async def settle_now(settings: Settings, seconds: float, *, parked: bool = False
                 f"not everything was settled within {seconds:g} s: {why}. Nothing is lost; run it again"
             ) from None
         return [_shown(batch) for batch in batches]
+
+
+async def take_in(settings: Settings) -> list[dict[str, Any]]:
+    """Adopts the settlements that the ledger has forgotten. Raises LedgerInUse, BatchConflict, NvmError."""
+    async with _beside(settings, alone=True) as (_, ledger, view):
+        return [_shown(batch) for batch in await recover(ledger, view, from_block=settings.from_block)]
 
 
 def _shown(batch: Batch) -> dict[str, Any]:
