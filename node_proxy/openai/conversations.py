@@ -134,6 +134,7 @@ class Conversations:
         for item in items:
             if item["type"] == "item_reference":
                 raise InvalidValue("`items` takes whole items, no references.", param="items")
+        await self._history.files.check(key.subscriber, items, "items")
         await self._room.check(key.subscriber)
         return items
 

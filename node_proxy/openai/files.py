@@ -63,6 +63,11 @@ class Files:
             after = parts[-1][1]
         return b"".join(found)
 
+    async def check(self, subscriber: str, items: Iterable[Json], param: str) -> None:
+        """Raises ObjectNotFound where items name a file that isn't the subscriber's."""
+        for id in sorted({part["file_id"] for part in _parts(items) if "file_id" in part}):
+            await self.find(subscriber, id, param)
+
     # -------------------------------------------------------------------------------------------------------- in use
 
     async def attach(self, access: Access, items: list[Json]) -> list[Json]:
