@@ -16,7 +16,7 @@ TARGET = Path(__file__).resolve().parents[1] / "docs" / "openapi.json"
 async def fetch() -> str:
     async with World(stand_in=False) as world:
         url = f"{world.node.url}/openapi.json"
-        async with aiohttp.ClientSession() as http, http.get(url) as answer:
+        async with aiohttp.ClientSession(raise_for_status=True) as http, http.get(url) as answer:
             return json.dumps(await answer.json(), indent=1, ensure_ascii=False) + "\n"
 
 
