@@ -347,9 +347,10 @@ class Settlement:
 
     async def _follow(self, batch: Batch) -> None:
         """Looks after a batch that was sent and isn't applied at the block that the view has reached."""
-        latest = batch.attempts[-1]
-        if await self._dead(batch):
-            log.warning("settlement.dead", batch=batch.number, nonce=latest.nonce, attempts=len(batch.attempts))
+        # Without an attempt of ours it is one that was taken in from the chain, which has undone it since.
+        latest = batch.attempts[-1] if batch.attempts else None
+        if latest is None or await self._dead(batch):
+            log.warning("settlement.dead", batch=batch.number, attempts=len(batch.attempts))
             again = await self._ledger.shrink(batch.id, [entry.subscriber for entry in batch.entries], seen=batch)
             await self._send(again)
         elif self._clock() - latest.created >= self._limits.stuck_after:

@@ -332,6 +332,28 @@ async def test_a_ledger_from_an_old_copy_recovers_what_it_has_forgotten(
         await settled_once(market, meter, plan, wallet, before[0] + 2)
 
 
+async def test_a_settlement_that_was_taken_in_and_then_undone_is_sent_again(market: Market, tmp_path: Path) -> None:
+    plan, did, wallet = await sold(market)
+    path, copy = tmp_path / "l.db", tmp_path / "copy.db"
+    await market.mine(5)
+    async with open_meter(market, path) as meter:
+        await meter.call(did, wallet, 3)
+    copy.write_bytes(path.read_bytes())
+    async with open_meter(market, path) as meter:
+        await meter.settle()
+    async with open_meter(market, copy, confirmations=5) as meter:
+        assert len(await recover(meter.ledger, meter.view)) == 1
+        await hold_blocks(market)
+        await market.chain.rpc("anvil_reorg", [1, []])
+        assert await market.consumed(plan, wallet) == 0
+        await market.mine(1)
+        await meter.settlement.step()
+        await market.mine(6)
+        await meter.settlement.step()
+        await meter.settlement.step()
+        await settled_once(market, meter, plan, wallet, 3)
+
+
 async def test_a_problem_is_forgotten_as_soon_as_it_is_over(market: Market, tmp_path: Path) -> None:
     plan, did, wallet = await sold(market)
     async with open_meter(market, tmp_path / "l.db", min_calls=1) as meter:

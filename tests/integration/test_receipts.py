@@ -218,6 +218,11 @@ async def test_every_audit_of_a_working_node_is_clean(world: World, plan: PlanId
     assert "in order" in await world.node.run("audit")
 
 
+async def test_a_ledger_is_not_recovered_under_a_node_that_serves_from_it(world: World) -> None:
+    with pytest.raises(RuntimeError, match="another process serves calls"):
+        await world.node.run("recover", "--yes")
+
+
 # ---------------------------------------------------------------------------------------------------------- vouchers
 
 
