@@ -203,13 +203,15 @@ def export(config: Path | None, form: str, since: datetime | None, until: dateti
 @click.option("--json", "as_json", is_flag=True, help="One JSON object instead of lines.")
 @click.pass_obj
 def recover(config: Path | None, yes: bool, as_json: bool) -> None:
-    """After the ledger was restored from an old copy: takes in the settlements that it has forgotten. Stop the node first."""
+    """After a ledger was restored from an old copy: takes in the settlements that it has forgotten. Stop the node."""
     from node_proxy.cli.settling import take_in
 
     settings = _settings(config)
     logs.configure("warning", settings.log_format)
     if not yes:
-        click.confirm("Take calls that wait for settled, as far as the chain's settlements explain them?", abort=True, err=True)
+        click.confirm(
+            "Take calls that wait for settled, as far as the chain's settlements explain them?", abort=True, err=True
+        )
     batches = _run(take_in(settings))
     if as_json:
         click.echo(json.dumps({"batches": batches}))
