@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from nvm_chain.pricing import Pricing
 from nvm_chain.secret import Secret
 from nvm_chain.wallet import LocalWallet
 from tests.provider.model import Json
-from tests.world import NodeProcess, World
+from tests.world import NodeProcess, World, until
 
 BETA = {"openai-beta": "assistants=v2"}
 WEATHER: Json = {"type": "function", "name": "weather", "description": "", "parameters": {}, "strict": False}
@@ -52,6 +51,14 @@ class Sold:
         async with aiohttp.ClientSession(headers=given) as http, http.request(method, url, json=body) as answer:
             return answer.status, await answer.json()
 
+    async def knows(self, did: Did) -> None:
+        """Waits until the node has seen an assistant's registration, so that its asst_ id leads to it."""
+
+        async def there() -> bool:
+            return (await self.call("GET", f"/assistants/{did.assistant_id}"))[0] == 200
+
+        await until(there, f"the node to see {did}")
+
     async def stream(self, path: str, body: object) -> list[tuple[str, Json]]:
         """(name, object) of every event as it stood on the wire; the end is ("done", {})."""
         return await read_stream(f"{self.node.url}/v1{path}", self.key, body)
@@ -65,11 +72,12 @@ class Sold:
 
     async def left(self) -> int:
         """Credits left, once nothing is held any more."""
-        deadline = asyncio.get_running_loop().time() + 30
-        while (plan := await self.plan_stands())["reserved"]:
-            assert asyncio.get_running_loop().time() < deadline, plan
-            await asyncio.sleep(0.05)
-        left: int = plan["credits_left"]
+
+        async def free() -> bool:
+            return not (await self.plan_stands())["reserved"]
+
+        await until(free, "nothing to be reserved")
+        left: int = (await self.plan_stands())["credits_left"]
         return left
 
     async def thread(self, *texts: str) -> str:
@@ -143,7 +151,9 @@ class Shop:
         await self.world.buy(plan, wallet)
         key = await self.world.login(wallet, node=node, **wishes)
         client = await self._stack.enter_async_context(self.world.async_openai(key, node=node))
-        return Sold(self.world, plan, did, wallet, key, client, node or self.world.node)
+        sold = Sold(self.world, plan, did, wallet, key, client, node or self.world.node)
+        await sold.knows(did)
+        return sold
 
     async def _stored_assistant(self) -> str:
         """An assistant that the stand-in keeps, as providers of the old API do."""

@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.filterwarnings("ignore:.*deprecated.*:DeprecationWarning"),
 ]
-DIALECTS: tuple[Dialect, ...] = ("responses", "responses-stateless", "chat")
+DIALECTS: tuple[Dialect, ...] = ("responses", "responses-stateless", "chat", "assistants")
 RUNS, RUN = "/v1/threads/{id}/runs", "/v1/threads/{id}/runs/{run}"
 FUNCTION: Any = {"type": "function", "function": {"name": "time", "description": "", "parameters": {}}}
 WAITING = ("queued", "in_progress", "cancelling")
@@ -382,6 +382,7 @@ async def test_a_thread_can_be_deleted_under_its_run(sold: Sold) -> None:
 async def test_an_assistant_can_be_changed_within_a_thread(all_sold: dict[str, Sold], shop: Shop) -> None:
     sold = all_sold["responses"]
     other = await shop.world.register(sold.plan, definition=shop.world.definition(instructions="You are Anna."))
+    await sold.knows(other.did)
     thread = await sold.thread("one")
     await sold.run(thread)
     await sold.client.beta.threads.messages.create(thread, role="user", content="[[instructions]] [[history]]")
