@@ -30,7 +30,7 @@ up: setup ## start the same world and leave it running, for you to play with
 test: setup ## check, contract tests, and every test that takes seconds
 	@scripts/test
 
-test-long: setup ## the same with long fuzzing, tests that take minutes, slither and mutants
+test-long: setup ## the same with long fuzzing, slow tests, slither, halmos, coverage and mutants
 	@scripts/test long
 
 check: setup ## formatter, linters and types, on Python and Solidity
@@ -54,7 +54,7 @@ bench: setup ## measure the relay's speed and what it adds
 
 lock: ## write requirements/*.lock and package-lock.json anew, from pyproject.toml and package.json
 	@test -x $(UV) || $(PYTHON) scripts/setup.py
-	cd requirements && for name in uv node build slither; do $(UV_COMPILE) $$name.in -o $$name.lock $(LOCK) || exit 1; done
+	cd requirements && for name in uv node build slither halmos; do $(UV_COMPILE) $$name.in -o $$name.lock $(LOCK) || exit 1; done
 	$(UV_COMPILE) pyproject.toml --group dev -o requirements/dev.lock $(LOCK)
 	$(UV_COMPILE) pyproject.toml --constraints requirements/dev.lock -o requirements/runtime.lock $(LOCK)
 	npm install --package-lock-only --ignore-scripts --loglevel=warn

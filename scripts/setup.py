@@ -9,6 +9,7 @@ or newer, else it comes from the Python package index. What has not changed sinc
     scripts/setup.py web          in addition, what the console is built and checked with (260 MB)
     scripts/setup.py peers        in addition, an IPFS daemon that some tests talk to (285 MB), and a browser
     scripts/setup.py slither      in addition, the contracts' static analysis, in .tools/slither/ (70 MB)
+    scripts/setup.py halmos       in addition, the contracts' symbolic checks, in .tools/halmos/ (150 MB)
 """
 
 # Syntax that Python 3.8 can read: an old Python must get as far as the message about its age.
@@ -203,18 +204,18 @@ def install_project() -> None:
     once("nvm-chain itself, editable", STAMPS / "project", inputs, work)
 
 
-def install_slither() -> None:
-    """Slither in an environment of its own: it and Ape ask for different versions of the same packages."""
-    folder = TOOLS / "slither"
+def install_apart(name: str) -> None:
+    """Slither or Halmos in an environment of its own: they and Ape ask for different versions of the same packages."""
+    folder = TOOLS / name
     python = folder / "bin" / "python"
-    lock, build = LOCKS / "slither.lock", LOCKS / "build.lock"
+    lock, build = LOCKS / f"{name}.lock", LOCKS / "build.lock"
 
     def work(step: Step) -> None:
         step.run([PYTHON, "-m", "venv", "--clear", "--without-pip", folder], f"remove {folder} and try again")
         options: list[str | Path] = ["--require-hashes", "--no-deps", "--build-constraints", build, "-r", lock]
         step.run([UV, "pip", "install", "--python", python, *options], NETWORK)
 
-    once("slither", folder / "stamp", digest(lock, build, str(ROOT), python_version()), work)
+    once(name, folder / "stamp", digest(lock, build, str(ROOT), python_version()), work)
 
 
 # --------------------------------------------------------------------------------------------------------- Node, npm
@@ -351,8 +352,9 @@ def main() -> None:
     if "peers" in sys.argv[1:]:
         install_browser()
         install_npm("IPFS peer for tests (285 MB)", node, ROOT / "tests" / "peers")
-    if "slither" in sys.argv[1:]:
-        install_slither()
+    for name in ("slither", "halmos"):
+        if name in sys.argv[1:]:
+            install_apart(name)
     print(f"setup: ready ({time.monotonic() - started:.1f} s)")
 
 

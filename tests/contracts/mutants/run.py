@@ -52,10 +52,13 @@ def misfits(mutants: tuple[Mutant, ...] = MUTANTS) -> list[str]:
 
 
 def workshop(folder: Path) -> Path:
-    """A copy of what forge needs, with its own build cache. The packages and the compiler are linked."""
+    """A copy of what forge needs, and of what it has built. The packages and the compiler are linked."""
     shutil.copytree(ROOT / "contracts", folder / "contracts")
     shutil.copytree(ROOT / "tests/contracts/forge", folder / "tests/contracts/forge")
     shutil.copy(ROOT / "foundry.toml", folder)
+    for built in ("build/plain", "build/plain-cache"):
+        if (ROOT / built).is_dir():
+            shutil.copytree(ROOT / built, folder / built)
     (folder / ".tools").mkdir()
     (folder / ".tools/solcx").symlink_to(ROOT / ".tools/solcx")
     (folder / "node_modules").symlink_to(ROOT / "node_modules")
@@ -66,6 +69,7 @@ def run_forge(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     """Runs forge in the copy. The campaign is shorter than by default: most mutants die in its first runs."""
     environment = os.environ | {
         "FOUNDRY_PROFILE": "plain",
+        "SOLC_JS_BRIEF": "yes",
         "FOUNDRY_INVARIANT_RUNS": "16",
         "FOUNDRY_FUZZ_RUNS": "64",
         "FOUNDRY_INVARIANT_SHRINK_RUN_LIMIT": "0",
