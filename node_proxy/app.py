@@ -70,7 +70,13 @@ def build_router(services: Services) -> Router:
 
 def build_app(services: Services) -> Asgi:
     """The application. Resources belong to `services`, which its opener closes."""
-    router, counted = build_router(services), services.metrics
+    router = build_router(services)
+    app = _application(services, router)
+    return app if services.telemetry is None else services.telemetry.around(app, router)
+
+
+def _application(services: Services, router: Router) -> Asgi:
+    counted = services.metrics
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -342,6 +342,12 @@ class Settings:
     shutdown_grace: float = field(
         default=30.0, metadata=_by(_seconds(0, 3_600), "how long running calls may take after Ctrl-C")
     )
+    telemetry: str | None = field(
+        default=None,
+        metadata=_by(
+            _url("http", "https"), "base URL of an OpenTelemetry collector (OTLP/HTTP); needs nvm-chain[otel]"
+        ),
+    )
     log_level: str = field(
         default="info", metadata=_by(_choice("debug", "info", "warning", "error"), "least serious event that is logged")
     )

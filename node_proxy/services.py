@@ -39,6 +39,7 @@ from node_proxy.records import ChainRecords
 from node_proxy.relay.provider import ProviderClient, open_provider_client
 from node_proxy.settlement import Settlement, Status, Thresholds
 from node_proxy.storage import Database, StorageFailed, open_database
+from node_proxy.telemetry import Telemetry
 from node_proxy.watcher import ChainView
 from nvm_chain.abi import Abi
 from nvm_chain.chain import Chain, open_chain
@@ -81,6 +82,7 @@ class Services:
     responses: Responses
     answers: Answers
     metrics: Metrics
+    telemetry: Telemetry | None = None
     stopping: bool = False
     settling: Status | None = None
     guesses: Guesses = field(default_factory=Guesses)
@@ -182,6 +184,10 @@ async def open_services(settings: Settings, origin: str) -> AsyncIterator[Servic
         await view.start()
         stack.push_async_callback(view.stop)
         services = _assemble(settings, identity, origin, chain, deployment, ledger, database, view, store, provider)
+        if settings.telemetry is not None:
+            services.telemetry = Telemetry(settings.telemetry, identity.address)
+            stack.push_async_callback(services.telemetry.close)
+            services.telemetry.watch(services)
         with suppress(NvmError):
             await view.refresh()
         for work in _background(services):
