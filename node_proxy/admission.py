@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
@@ -166,13 +166,16 @@ class Admission:
         PlanExpired, CreditsExhausted, VoucherRequired, BudgetExhausted (402), TooManyRequests (429), ChainTooStale,
         LedgerUnavailable (503).
         """
-        key.check_opens(did)
+        if key.dids is not None:
+            key.check_opens(did)
         holder = bytes.fromhex(subscriber[2:])
         try:
             if self._chain.age <= self._max_age:
-                with suppress(AssetNotFound):  # what is remembered may be out of date; below it is final
+                try:
                     if (reservation := await self._first(holder, did, key, request_id)) is not None:
                         return reservation
+                except AssetNotFound:
+                    pass  # what is remembered may be out of date; below it is final
             with self._reread():
                 async with asyncio.timeout(self._patience):
                     await self._chain.refresh()

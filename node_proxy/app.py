@@ -106,8 +106,7 @@ def _application(services: Services, router: Router) -> Asgi:
         finally:
             exchange.close()
             seconds = time.perf_counter() - began
-            counted.requests.labels(route, str(exchange.status)).inc()
-            counted.seconds.labels(route).observe(seconds)
+            counted.answered(route, exchange.status, seconds)
             fields = {
                 "request": exchange.id,
                 "method": exchange.method,

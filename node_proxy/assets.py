@@ -32,6 +32,8 @@ log = logs.get("assets")
 LONGEST_SECONDS = 3600.0
 """How long an opened definition stays in memory at most, also one in use: then it is opened again."""
 
+DIDS_IN_MEMORY = 10_000
+
 FAILURE_SECONDS = 3.0
 """How long a failure to open an assistant is remembered, so that calls don't hammer the stores."""
 
@@ -100,6 +102,7 @@ class Assets:
         self._entries: OrderedDict[Did, _Entry] = OrderedDict()
         self._opening: dict[Did, asyncio.Lock] = {}
         self._ids: dict[str, Did] = {}
+        self._dids: dict[str, Did] = {}
 
     # ---------------------------------------------------------------------------------------------------- which one
 
@@ -119,14 +122,22 @@ class Assets:
         if model.startswith("asst_"):
             did = await self._by_id(model)
         else:
-            try:
-                did = Did.parse(model)
-            except InvalidInput as error:
-                raise AssetNotFound(
-                    f"`model` names the assistant here, and {error}. GET /v1/models lists those that your key opens.",
-                    param="model",
-                ) from None
-        key.check_opens(did)
+            did = self._dids.get(model) or self._parse(model)
+        if key.dids is not None:
+            key.check_opens(did)
+        return did
+
+    def _parse(self, text: str) -> Did:
+        try:
+            did = Did.parse(text)
+        except InvalidInput as error:
+            raise AssetNotFound(
+                f"`model` names the assistant here, and {error}. GET /v1/models lists those that your key opens.",
+                param="model",
+            ) from None
+        if len(self._dids) >= DIDS_IN_MEMORY:
+            self._dids.clear()
+        self._dids[text] = did
         return did
 
     async def served(self) -> Sequence[Did]:

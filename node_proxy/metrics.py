@@ -63,10 +63,6 @@ class Tallies(Collector):
             tally = self._tallies[values] = Tally()
         return tally
 
-    def inc(self, amount: int = 1) -> None:
-        """Of a counter without labels."""
-        self.labels().inc(amount)
-
     def collect(self) -> Iterable[Metric]:
         """Asked by prometheus-client."""
         family = CounterMetricFamily(self._name, self._doc, labels=self._labels)
@@ -92,10 +88,6 @@ class Spreads(Collector):
             spread = self._spreads[values] = Spread()
         return spread
 
-    def observe(self, seconds: float) -> None:
-        """Of a histogram without labels."""
-        self.labels().observe(seconds)
-
     def collect(self) -> Iterable[Metric]:
         """Asked by prometheus-client."""
         family = HistogramMetricFamily(self._name, self._doc, labels=self._labels)
@@ -109,14 +101,26 @@ class Metrics:
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
+        self._routes: dict[tuple[str, int], tuple[Tally, Spread]] = {}
         self.requests = Tallies(registry, "nvm_http_requests", "Answers by route and status", ["route", "status"])
         self.seconds = Spreads(registry, "nvm_http_request_seconds", "Until the answer ended", ["route"])
         self.calls_in_flight = 0
         self.gauge("nvm_calls_in_flight", "Calls of assistants that are running", lambda: self.calls_in_flight)
-        self.credits = Tallies(registry, "nvm_credits_charged", "Credits captured")
+        self.credits = Tallies(registry, "nvm_credits_charged", "Credits captured").labels()
         self.tokens = Tallies(registry, "nvm_tokens", "Tokens that providers counted", ["kind"])
+        self.input_tokens, self.output_tokens = self.tokens.labels("input"), self.tokens.labels("output")
         self.outcomes = Tallies(registry, "nvm_calls", "Calls by how they ended", ["outcome"])
-        self.first = Spreads(registry, "nvm_provider_first_byte_seconds", "Until the provider's answer began")
+        first = Spreads(registry, "nvm_provider_first_byte_seconds", "Until the provider's answer began")
+        self.first = first.labels()
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """A request has its answer."""
+        known = self._routes.get((route, status))
+        if known is None:
+            tally, spread = self.requests.labels(route, str(status)), self.seconds.labels(route)
+            known = self._routes[route, status] = tally, spread
+        known[0].value += 1
+        known[1].observe(seconds)
 
     def gauge(self, name: str, doc: str, read: Callable[[], float]) -> None:
         """A number that is read when somebody asks."""

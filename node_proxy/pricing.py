@@ -31,10 +31,11 @@ class Usage:
     tool_calls: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check("input_tokens", self.input_tokens)
-        _check("cached_tokens", self.cached_tokens)
-        _check("output_tokens", self.output_tokens)
-        _check("reasoning_tokens", self.reasoning_tokens)
+        for name, value in zip(
+            _COUNTS, (self.input_tokens, self.cached_tokens, self.output_tokens, self.reasoning_tokens), strict=True
+        ):
+            if type(value) is not int or not 0 <= value < _LIMIT:
+                _check(name, value)
         for kind, calls in self.tool_calls.items():
             _check(f"tool_calls.{kind}", calls)
 

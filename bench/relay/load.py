@@ -73,7 +73,7 @@ class Load:
         url = urlsplit(args.url)
         self.host, self.port = url.hostname or "127.0.0.1", url.port or 80
         keys = Path(args.keys_file).read_text().split() if args.keys_file else [args.key]
-        body = {"model": args.model, "input": "What is 6 times 7? " + "x" * 800}
+        body = {"model": args.model, "input": "What is 6 times 7? " + "x" * 800, "store": args.store}
         if args.stream:
             body["stream"] = True
         raw = orjson.dumps(body)
@@ -189,6 +189,7 @@ def main() -> None:
     parser.add_argument("--warmup", type=float, default=1.0)
     parser.add_argument("--rate", type=float, default=0.0, help="requests a second (open loop)")
     parser.add_argument("--stream", action="store_true")
+    parser.add_argument("--store", action="store_true", help="let the node keep the responses")
     parser.add_argument("--paced", action="store_true", help="read the time stamps of a paced upstream")
     args = parser.parse_args()
     result = uvloop.run(Load(args).run())

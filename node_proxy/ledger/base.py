@@ -95,8 +95,7 @@ class Snapshot:
     units: int
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """An account as the ledger sees it.
 
     snapshot: the latest word of the chain that still holds; None = it has to be read (again) first.
@@ -134,8 +133,7 @@ class Promise:
     created: int
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(NamedTuple):
     """A reservation: `credits` held for one call. It lives as long as the process that made it, at most."""
 
     id: str
@@ -147,8 +145,7 @@ class Hold:
     created: float
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(NamedTuple):
     """One captured call. id: of the charge, the same as its reservation's. credits_left: spendable afterwards."""
 
     id: str

@@ -208,10 +208,10 @@ class Access:
         charge = await self._reservation.capture(credits, usage, flags=flags)
         facts, metrics = self.facts, self._calls.metrics
         facts["charged"], facts["left"], facts["charge"] = charge.credits, charge.credits_left, charge.id
-        metrics.credits.inc(charge.credits)
+        metrics.credits.value += charge.credits
         if usage is not None:
-            metrics.tokens.labels("input").inc(usage.input_tokens)
-            metrics.tokens.labels("output").inc(usage.output_tokens)
+            metrics.input_tokens.value += usage.input_tokens
+            metrics.output_tokens.value += usage.output_tokens
         return charge
 
     def ended(self, outcome: str) -> None:

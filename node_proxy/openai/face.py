@@ -308,7 +308,18 @@ _annotation = _by_type(
     ),
     file_path=_object(file_id=_id("file-"), index=_position),
 )
-_output_text = _object(annotations=_list(_annotation), text=_text, logprobs=_empty)
+_annotations = _list(_annotation)
+
+
+def _output_text(face: Face, value: Json) -> Json:
+    annotations = value.get("annotations")
+    return {
+        "annotations": _annotations(face, annotations) if annotations else [],
+        "text": _text(face, value.get("text")),
+        "logprobs": [],
+    }
+
+
 _part = _by_type(output_text=_output_text, refusal=_object(refusal=_text), reasoning_text=_object(text=_text))
 _summary = _by_type(summary_text=_object(text=_text))
 _status = _one_of("completed", "in_progress", "incomplete")

@@ -91,29 +91,21 @@ class ProviderCall:
     beta: str = ""
 
 
-class _Patience:
+class _Patience(Deadline):
     """How long to wait for a provider: for its next bytes, and in all. Only waiting for the provider counts."""
 
-    __slots__ = ("_deadline", "_ends", "_idle", "clock")
+    __slots__ = ("_ends", "_idle", "clock")
 
-    def __init__(self, deadline: Deadline, now: float, idle: float, total: float) -> None:
-        self._deadline = deadline
-        self.clock = deadline.now
+    def __init__(self, deadlines: Deadlines, idle: float, total: float) -> None:
+        super().__init__(deadlines, math.inf)
+        self.clock = deadlines.loop.time
         self._idle = idle
-        self._ends = now + total
+        self._ends = self.clock() + total
 
     def start(self) -> None:
-        """The wait begins."""
+        """The wait begins. It is over when `at` is infinite again."""
         at, ends = self.clock() + self._idle, self._ends
-        self._deadline.at = at if at < ends else ends
-
-    def stop(self) -> None:
-        """The wait is over, one way or the other."""
-        self._deadline.at = math.inf
-
-    def check(self, error: BaseException) -> None:
-        """Raises TimeoutError if `error` says that the time was up."""
-        self._deadline.check(error)
+        self.at = at if at < ends else ends
 
 
 class ProviderAnswer:
@@ -154,7 +146,7 @@ class ProviderAnswer:
         patience, read = self._patience, self._response.content.readany
         clock = patience.clock
         before = arrived = -math.inf
-        with _translated():
+        try:
             while True:
                 if arrived - before < BURST_SECONDS:
                     await asyncio.sleep(BURST_SECONDS)
@@ -165,7 +157,7 @@ class ProviderAnswer:
                     patience.check(error)
                     raise
                 finally:
-                    patience.stop()
+                    patience.at = math.inf
                 if not chunk:
                     return
                 before, arrived = arrived, clock()
@@ -178,6 +170,9 @@ class ProviderAnswer:
                     raise ProviderGarbage("The assistant's provider sent an event that is too long.") from None
                 if events:
                     yield events
+        except Exception as error:
+            _translate(error)
+            raise
 
     async def _chunk(self) -> bytes:
         """What has arrived; empty at the end."""
@@ -189,7 +184,7 @@ class ProviderAnswer:
             patience.check(error)
             raise
         finally:
-            patience.stop()
+            patience.at = math.inf
 
     async def _read(self) -> bytes:
         length, limit = self._response.content_length, self._limit
@@ -197,14 +192,17 @@ class ProviderAnswer:
             raise ProviderGarbage(
                 f"The assistant's provider answered with more than {limit} bytes. Nothing was charged."
             )
-        with _translated():
-            chunks: list[bytes] = []
-            size = 0
+        chunks: list[bytes] = []
+        size = 0
+        try:
             while size != length and (chunk := await self._chunk()):
                 size += len(chunk)
                 if size > limit:
                     raise ProviderGarbage(f"The assistant's provider answered with more than {limit} bytes.")
                 chunks.append(chunk)
+        except Exception as error:
+            _translate(error)
+            raise
         return b"".join(chunks)
 
 
@@ -255,47 +253,45 @@ class ProviderClient:
 class _Post:
     """See `ProviderClient.post`."""
 
-    __slots__ = ("_call", "_client", "_deadline", "_response")
+    __slots__ = ("_call", "_client", "_patience", "_response")
 
     def __init__(self, client: ProviderClient, call: ProviderCall) -> None:
         self._client = client
         self._call = call
+        self._patience = _Patience(client._deadlines, client._idle, client._total)
         self._response: aiohttp.ClientResponse | None = None
 
     async def __aenter__(self) -> ProviderAnswer:
-        client, call = self._client, self._call
-        deadline = self._deadline = client._deadlines.limit(None)
-        patience = _Patience(deadline, deadline.now(), client._idle, client._total)
-        deadline.__enter__()
+        client, call, patience = self._client, self._call, self._patience
+        patience.__enter__()
         try:
-            with _translated():
-                patience.start()
-                try:
-                    response = self._response = await client._send(call)
-                except asyncio.CancelledError as error:
-                    patience.check(error)
-                    raise
-                finally:
-                    patience.stop()
-                if response.status >= 300:
-                    raise await _refusal(response, call.caller_params)
-                if response.headers.get("content-encoding", "identity") not in ("identity", ""):
-                    raise ProviderGarbage("The assistant's provider compressed an answer that it was asked not to.")
+            patience.start()
+            try:
+                response = self._response = await client._send(call)
+            except asyncio.CancelledError as error:
+                patience.check(error)
+                raise
+            finally:
+                patience.at = math.inf
+            if response.status >= 300:
+                raise await _refusal(response, call.caller_params)
+            if response.headers.get("content-encoding", "identity") not in ("identity", ""):
+                raise ProviderGarbage("The assistant's provider compressed an answer that it was asked not to.")
             return ProviderAnswer(response, patience, client._limit)
         except BaseException as error:
             await self.__aexit__(type(error), error, error.__traceback__)
+            _translate(error)
             raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with _translated():
-            try:
-                if self._response is not None:
-                    self._response.release()
-                    await self._response.wait_for_close()
-            finally:
-                self._deadline.__exit__(kind, error, trace)
+        try:
+            if self._response is not None:
+                self._response.release()
+                await self._response.wait_for_close()
+        finally:
+            self._patience.__exit__(kind, error, trace)
 
 
 @asynccontextmanager
@@ -317,31 +313,22 @@ async def open_provider_client(settings: Settings) -> AsyncIterator[ProviderClie
         yield ProviderClient(settings, session)
 
 
-class _translated:
-    """Turns what aiohttp raises into our errors, without its texts (they can hold the URL)."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is None or isinstance(error, NodeError):
-            return
-        if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, AddressForbidden):
-            raise ProviderNotAllowed("This assistant can't run here: its provider's name leads to a private address.")
-        if isinstance(error, AddressForbidden):
-            raise ProviderNotAllowed("This assistant can't run here: its provider's name leads to a private address.")
-        if isinstance(error, asyncio.TimeoutError):
-            raise ProviderTimeout("The assistant's provider didn't answer in time. Nothing was charged; try again.")
-        if isinstance(error, aiohttp.ClientConnectorError):
-            raise ProviderUnreachable(
-                "The assistant's provider can't be reached. Nothing was charged; try again later."
-            )
-        if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError | ConnectionError):
-            raise ProviderUnreachable(
-                "The assistant's provider broke off in the middle. Nothing was charged; try again."
-            )
-        if isinstance(error, aiohttp.ClientError | ValueError):
-            raise ProviderGarbage("The assistant's provider didn't answer with HTTP as it should. Nothing was charged.")
+def _translate(error: BaseException) -> None:
+    """Raises what aiohttp raised as one of our errors, without its texts (they can hold the URL)."""
+    if isinstance(error, NodeError):
+        return
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, AddressForbidden):
+        raise ProviderNotAllowed("This assistant can't run here: its provider's name leads to a private address.")
+    if isinstance(error, AddressForbidden):
+        raise ProviderNotAllowed("This assistant can't run here: its provider's name leads to a private address.")
+    if isinstance(error, asyncio.TimeoutError):
+        raise ProviderTimeout("The assistant's provider didn't answer in time. Nothing was charged; try again.")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        raise ProviderUnreachable("The assistant's provider can't be reached. Nothing was charged; try again later.")
+    if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError | ConnectionError):
+        raise ProviderUnreachable("The assistant's provider broke off in the middle. Nothing was charged; try again.")
+    if isinstance(error, aiohttp.ClientError | ValueError):
+        raise ProviderGarbage("The assistant's provider didn't answer with HTTP as it should. Nothing was charged.")
 
 
 def _is_type(response: aiohttp.ClientResponse, wanted: str) -> bool:
