@@ -20,10 +20,12 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+from bench import crypto, growth
 from bench.relay import targets
 from bench.relay.targets import Target
 from nvm_chain.secret import Secret
-from tests.world import ROOT, World
+from tests.postgres import postgres
+from tests.world import ROOT, NodeProcess, World
 
 OUT = ROOT / "build" / "bench.json"
 CONNECTIONS = 32
@@ -75,7 +77,7 @@ class Bench:
 
     async def latency(self, node: Target, direct: Target) -> None:
         """Open loop at 30 % of the node's own throughput: what it adds to an answer."""
-        rate = str(max(1, int(0.3 * self.figures["node_rps"])))
+        rate = str(max(1, int(0.3 * self.figures[f"{node.name}_rps"])))
         p50, p99 = [], []
         for _ in range(self.rounds):
             alone = await self.load(direct, "--rate", rate)
@@ -109,39 +111,49 @@ async def main(args: argparse.Namespace) -> None:
         paced = await stack.enter_async_context(targets.upstream(folder, pace_ms=PACE_MS))
         settings = {
             "allow_local_providers": ",".join(url.removeprefix("http://") for url in (provider, paced)),
-            "log_level": "warning",
             "poll_interval": "2",
             "settle_interval": "3600",
             "settle_min_calls": "1000000",
         }
         say("starting a chain, a node and the relays to compare it with …")
         world = await stack.enter_async_context(World(node=settings, folder=folder / "world"))
-        began = time.perf_counter()
-        await world.node.restart()
-        bench.figures["startup_seconds"] = round(time.perf_counter() - began, 3)
+        bench.figures["startup_seconds"] = await startup(world.node, args.rounds)
+        database = await asyncio.to_thread(stack.enter_context, postgres())
+        shared = await world.add_node({**settings, "ledger": database.database()})
         assert world.node.process is not None
-        pid = world.node.process.pid
-        targets.pin(pid, targets.RELAY_CORE)
+        assert shared.process is not None
+        pid, shared_pid = world.node.process.pid, shared.process.pid
+        for one in (pid, shared_pid):
+            targets.pin(one, targets.RELAY_CORE)
 
         plan = (await world.create_plan(credits=CREDITS, price=1)).plan_id
         subscriber = await world.wallet()
         await world.buy(plan, subscriber)
-        fast, slow = [
+        fast, slow, far = [
             await world.register(
                 plan,
+                node=node_process,
                 definition=world.definition(
                     base_url=f"{url}/v1", api_key=Secret("sk-bench"), model="bench-1", instructions="Answer."
                 ),
             )
-            for url in (provider, paced)
+            for url, node_process in ((provider, world.node), (paced, world.node), (provider, shared))
         ]
         key = await world.login(subscriber)
         base = f"{world.node.url}/v1"
         node = Target("node", base, (pid,), key, str(fast.did))
+        on_postgresql = Target(
+            "node_postgresql",
+            f"{shared.url}/v1",
+            (shared_pid,),
+            await world.login(subscriber, node=shared),
+            str(far.did),
+        )
         everything = [
             Target("direct", f"{provider}/v1", ()),
             await stack.enter_async_context(targets.bare(folder, provider)),
             node,
+            on_postgresql,
         ]
         everything += filter(None, [await stack.enter_async_context(targets.nginx(folder, provider))])
         if not args.quick:
@@ -149,11 +161,28 @@ async def main(args: argparse.Namespace) -> None:
 
         await bench.throughput(everything)
         await bench.latency(node, everything[0])
+        kept = await bench.load(node, "--connections", str(CONNECTIONS), "--store")
+        bench.figures |= {"node_stored_rps": kept["per_second"], "node_stored_rps_cpu_us": kept["cpu_us"]}
         await bench.events(Target("node", base, (pid,), key, str(slow.did)), Target("direct", f"{paced}/v1", ()))
         bench.figures["node_resident_mb"] = targets.resident_mb((pid,))
 
+    say("what sealing, login and resolving cost …")
+    bench.figures |= await crypto.figures()
+    say("how the ledger's cost grows …")
+    bench.figures |= await growth.figures(quick=args.quick)
     ratios(bench.figures)
     write(bench.figures)
+
+
+async def startup(node: NodeProcess, rounds: int) -> float:
+    """Seconds from starting the process until it answers."""
+    took = []
+    for _ in range(rounds):
+        await node.stop()
+        began = time.perf_counter()
+        await node.start()
+        took.append(time.perf_counter() - began)
+    return round(statistics.median(took), 3)
 
 
 def ratios(figures: dict[str, Any]) -> None:
@@ -174,6 +203,8 @@ def write(figures: dict[str, Any]) -> None:
         "python": platform.python_version(),
         "system": platform.system(),
         "commit": commit.stdout.strip(),
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+        "date": time.strftime("%Y-%m-%d"),
     }
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps(figures, indent=1) + "\n")
@@ -191,5 +222,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=5.0, help="length of one measurement")
     parser.add_argument("--rounds", type=int, default=3, help="repetitions, interleaved")
-    parser.add_argument("--quick", action="store_true", help="without LiteLLM")
+    parser.add_argument("--quick", action="store_true", help="without LiteLLM, and with smaller ledgers")
     asyncio.run(main(parser.parse_args()))

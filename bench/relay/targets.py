@@ -56,7 +56,7 @@ def cpu_seconds(pids: tuple[int, ...]) -> float:
     return total / _TICK
 
 
-def resident_mb(pids: tuple[int, ...]) -> float:
+def resident_mb(pids: tuple[int | str, ...]) -> float:
     """Resident memory of the processes, MiB."""
     kib = 0
     for pid in pids:
