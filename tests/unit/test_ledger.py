@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from node_proxy.ledger import Ledger, open_ledger
 from node_proxy.ledger.base import (
+    LOST,
     MAX_CREDITS,
     AccountId,
     Applied,
@@ -18,6 +20,8 @@ from node_proxy.ledger.base import (
     BatchState,
     BudgetSpent,
     Checkpoint,
+    Entry,
+    Forgotten,
     Hold,
     LedgerFailed,
     LedgerInUse,
@@ -487,6 +491,58 @@ async def test_a_root_is_part_of_what_was_seen(ledger: Ledger) -> None:
     await ledger.attempt(seen.id, attempt(), seen=rooted)
     with pytest.raises(BatchConflict):
         await ledger.set_root(seen.id, b"\x06" * 32)
+
+
+# -------------------------------------------------------------------------------------------------- an old copy
+
+
+async def test_a_forgotten_batch_takes_the_oldest_waiting_charges_and_leaves_the_rest(ledger: Ledger) -> None:
+    alices = [await charge(ledger, ALICE, n) for n in (1, 2, 3, 4)]
+    bobs = [await charge(ledger, BOB, n) for n in (5, 6)]
+    carol = AccountId(PLAN, b"\x0c" * 20)
+    now = 2**33  # long after all of them
+    forgotten = Forgotten(
+        applied(1, 2, alice=1),
+        b"\x09" * 32,
+        (
+            Entry(ALICE.subscriber, 2, 3, missing=1),  # exactly the first two
+            Entry(BOB.subscriber, 4, 20),  # both, and two that are lost
+            Entry(carol.subscriber, 1, 7),  # of an account that the copy has never seen
+        ),
+        now,
+    )
+    made = await ledger.adopt(forgotten)
+    assert (made.state, made.number, made.calls, made.credits) == (BatchState.MINED, 1, 7, 30)
+    inside = await ledger.charges(batch=made.id)
+    assert [one.id for one in inside if LOST not in one.flags] == [*alices[:2], *bobs]
+    lost = [(one.account, one.credits) for one in inside if LOST in one.flags]
+    assert sorted(lost) == sorted([(BOB, 9), (BOB, 0), (carol, 7)])
+    assert [one.id for one in await ledger.charges(settled=False)] == alices[2:]
+    audit = await ledger.audit()
+    assert (audit.totals["unsettled"], audit.totals["settled"], audit.totals["missing"]) == (7, 29, 1)
+    # Read before the block: the chain's word doesn't contain it yet. Then it does.
+    assert (await ledger.standing(ALICE)).captured == 10
+    await ledger.advance(checkpoint(3), [Snapshot(who, 3, 50, 0, 0, 0, 1) for who in (ALICE, BOB, carol)])
+    assert [(await ledger.standing(who)).captured for who in (ALICE, BOB, carol)] == [7, 0, 0]
+    with pytest.raises(BatchConflict, match="doesn't follow"):
+        await ledger.adopt(forgotten)
+
+
+async def test_charges_from_after_a_forgotten_batch_are_not_in_it(ledger: Ledger) -> None:
+    before = int(time.time()) - 3_600
+    waiting = await charge(ledger, ALICE, 4)
+    made = await ledger.adopt(Forgotten(applied(1, 2), bytes(32), (Entry(ALICE.subscriber, 1, 4),), before))
+    assert [one.id for one in await ledger.charges(settled=False)] == [waiting]
+    assert made.calls == 1
+
+
+async def test_a_batch_that_was_sent_keeps_a_forgotten_one_out(ledger: Ledger) -> None:
+    await charge(ledger, ALICE, 4)
+    batch = await ledger.prepare(DID, PLAN, NODE, 1, max_entries=9, now=9)
+    assert batch is not None
+    await ledger.attempt(batch.id, attempt())
+    with pytest.raises(BatchConflict, match="come to its end"):
+        await ledger.adopt(Forgotten(applied(1, 2), bytes(32), (Entry(ALICE.subscriber, 1, 4),), 2**33))
 
 
 # ------------------------------------------------------------------------------------------------------ vouchers
