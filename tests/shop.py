@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.openai_clients import Client, open_client
 from tests.selling import Market, Sold
 
-DIALECTS = ("responses", "responses-stateless", "chat")
+DIALECTS = ("responses", "responses-stateless", "chat", "assistants")
 """Those of the tests of state: history lives at the provider under the first, with the node under the others."""
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.provider import tokens
+from tests.provider.errors import scripted
 from tests.provider.model import Answer, Json, Turn, answer, new_id, script_of
 from tests.provider.script import Script
 from tests.provider.state import StoredThread
@@ -76,6 +77,10 @@ class Running:
                 text = "The server had an error while processing your request. Sorry about that!"
                 self.run["last_error"] = {"code": self.script.fail_after[1], "message": text}
                 yield self._end("failed", "failed_at")
+                return
+            if self.script.error_after and number >= self.script.error_after[0]:
+                self._end("failed", "failed_at")
+                yield "error", scripted(500, self.script.error_after[1]).envelope()
                 return
             yield event
 
