@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from node_proxy.asgi import Exchange
 from node_proxy.errors import AccessDenied, NodeError
-from node_proxy.ledger.base import Batch
+from node_proxy.ledger.base import Batch, BatchState
 from node_proxy.metrics import Tallies
 from node_proxy.status import StatusPages
 from node_proxy.web.signed_in import session_of
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from node_proxy.services import Services
 
 _BATCHES, _ASSETS = 50, 500
+_OPEN = (BatchState.PREPARED, BatchState.SENT, BatchState.MINED, BatchState.PARKED)
 
 
 class OperatorOnly(AccessDenied):
@@ -47,7 +49,6 @@ class OperatorPages:
             node = await services.records.node()
         except NvmError:
             node = None
-        batches = await services.ledger.batches()
         status = services.settling
         answer = {
             "object": "operator",
@@ -58,10 +59,22 @@ class OperatorPages:
             "signer": services.identity.address,
             "runway": None if status is None else status.runway,
             "outcomes": _outcomes(services.metrics.outcomes),
-            "batches": [_batch(batch) for batch in sorted(batches, key=lambda one: -one.id)[:_BATCHES]],
+            "batches": [_batch(batch) for batch in await self._batches()],
             "assets": await self._assets(0 if node is None else node.version),
         }
         await exchange.respond_json(200, answer, headers=[(b"cache-control", b"no-store")])
+
+    async def _batches(self) -> list[Batch]:
+        """The newest ones, newest first; those that wait for the operator among them however old they are."""
+        ledger = self._services.ledger
+        found = {batch.id: batch for batch in await ledger.batches(*_OPEN)}
+        newest = await ledger.charges(settled=True, newest_first=True, limit=1)
+        last = max([*found, *(charge.batch for charge in newest if charge.batch is not None)], default=0)
+        for number in range(last, max(0, last - _BATCHES), -1):
+            if number not in found:
+                with suppress(KeyError):
+                    found[number] = await ledger.batch(number)
+        return [found[number] for number in sorted(found, reverse=True)]
 
     async def _assets(self, version: int) -> list[dict[str, Any]]:
         """Which key each assistant's secret is sealed to, and whether it opens."""

@@ -65,7 +65,8 @@ class Tab:
         """Takes a picture for the documentation, where NVM_SCREENSHOTS is set."""
         if os.environ.get("NVM_SCREENSHOTS"):
             SHOTS.mkdir(parents=True, exist_ok=True)
-            await self.page.screenshot(path=SHOTS / f"{name}.png", full_page=True, animations="disabled")
+            whole = await self.page.locator("dialog[open]").count() == 0
+            await self.page.screenshot(path=SHOTS / f"{name}.png", full_page=whole, animations="disabled")
 
     async def kept(self) -> str:
         """All that the page keeps in the browser."""

@@ -284,7 +284,7 @@ export const strings = {
       'Register on the chain',
     ],
     working: 'This takes a few seconds.',
-    stillPending: 'A registration that you sent before is still waiting for a block.',
+    stillPending: 'The registration that you sent is waiting for its block…',
     nothingLost: 'Nothing is lost: go back to change something, or try again.',
     doneTitle: 'Your assistant is registered',
     doneLead: (title: string) => `“${title}” is on the marketplace. Tell people about it:`,

@@ -71,16 +71,16 @@ export interface AssetDraft {
 export async function registerAsset(
   draft: AssetDraft,
   makeDefinition: () => Definition,
-  onStep: (step: number) => void,
+  onStep: (step: number, did: Did) => void,
 ): Promise<Did> {
   const { chain, contracts } = facts()
   const owner = account.value as Address
   const did = didOf(idOf(chain.id, contracts.asset_registry, owner, draft.salt))
   if (await known(() => asset(did))) return did
-  onStep(0)
+  onStep(0, did)
   await signIn()
   const nodes = await usable(draft.nodes)
-  onStep(1)
+  onStep(1, did)
   const sealed = sealFor(did, owner, makeDefinition(), nodes)
   const now = (await head()).timestamp
   const block = await metadataBlock({
@@ -102,9 +102,9 @@ export async function registerAsset(
     nodes.map((node) => node.account),
   ])
   await simulate(made, owner)
-  onStep(2)
+  onStep(2, did)
   await putBlock(block)
-  onStep(3)
+  onStep(3, did)
   await transact({
     title: t.wizard.register,
     effects: [

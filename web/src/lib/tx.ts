@@ -1,6 +1,6 @@
 /** Transactions: simulated first, shown with what they do and cost, followed until they are in a block. */
 
-import { signal } from '@preact/signals'
+import { computed, signal } from '@preact/signals'
 import type { Hex } from 'viem'
 import { strings as t } from '../strings'
 import { aboutUnits, formatUnits } from './amounts'
@@ -37,6 +37,9 @@ const KEY = 'nvm.transactions'
 
 export const asking = signal<Shown | null>(null)
 export const sent = signal<Sent[]>([])
+
+/** How many are in a block: what pages that show the chain's state load again for. */
+export const confirmed = computed(() => sent.value.filter((one) => one.state === 'confirmed').length)
 
 /** The transaction was mined but its contract refused. */
 export class Reverted extends Error {}

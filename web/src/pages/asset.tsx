@@ -8,6 +8,7 @@ import { asset, isTimePlan, metadataOf, onSale, type Plan, planText, ruleAt, sol
 import { isDid } from '../lib/did'
 import { Markdown } from '../lib/markdown'
 import { route } from '../lib/route'
+import { confirmed } from '../lib/tx'
 import { account } from '../lib/wallet'
 import { strings as t } from '../strings'
 import { Action, Await, Card, Check, Dialog, Facts, Notice, Page, Tags, Text, useLoad } from '../ui/basics'
@@ -18,7 +19,7 @@ import { NeedsWallet } from '../ui/wallet'
 
 export default function AssetPage() {
   const did = route.value.path[1] ?? ''
-  const found = useLoad(() => describe(did), `${did}${account.value}`)
+  const found = useLoad(() => describe(did), `${did}${account.value}${confirmed.value}`)
   const sharing = useSignal(false)
   const buying = useSignal<Way | null>(null)
   if (!isDid(did))

@@ -3,7 +3,7 @@
 import { useComputed } from '@preact/signals'
 import { useEffect } from 'preact/hooks'
 import type { Hex } from 'viem'
-import { date, formatUnits, grouped, roughly, short } from '../lib/amounts'
+import { aboutUnits, date, grouped, roughly, short } from '../lib/amounts'
 import { api, facts } from '../lib/node'
 import { explorerLink } from '../lib/tx'
 import { account } from '../lib/wallet'
@@ -111,7 +111,7 @@ function Shown() {
                       ],
                       [t.operator.open, grouped(settlement.open_batches)],
                       [t.operator.parked, grouped(settlement.parked_batches)],
-                      [t.operator.balance, `${formatUnits(BigInt(settlement.signer_balance), 18)} ${symbol.value}`],
+                      [t.operator.balance, `${aboutUnits(BigInt(settlement.signer_balance), 18)} ${symbol.value}`],
                       [t.operator.runway, found.runway === null ? '–' : grouped(found.runway)],
                       [t.operator.signer, <span class="mono wrap">{found.signer}</span>],
                     ]}

@@ -1,7 +1,7 @@
 /** New → Create Asset → OpenAI Assistant: describe, attributes, integration, plan, review, create, done. */
 
 import { useSignal } from '@preact/signals'
-import { useEffect, useMemo } from 'preact/hooks'
+import { useEffect } from 'preact/hooks'
 import type { Address, Hex } from 'viem'
 import { short } from '../lib/amounts'
 import { isTimePlan, type Plan, type PlanText, plansOf, planText } from '../lib/chain'
@@ -14,7 +14,7 @@ import { facts } from '../lib/node'
 import { registerAsset } from '../lib/publishing'
 import { go, route } from '../lib/route'
 import { tag } from '../lib/text'
-import { sent } from '../lib/tx'
+import { follow, sent } from '../lib/tx'
 import { account } from '../lib/wallet'
 import { strings as t } from '../strings'
 import {
@@ -65,6 +65,7 @@ const form = draft('assistant', () => ({
   outputPrice: '400',
   notes: '',
   offers: [] as Chosen[],
+  registering: '' as Did | '',
   done: '' as Did | '',
 }))
 
@@ -80,8 +81,20 @@ export default function Wizard() {
   const token = useSignal('')
   const wrong = useSignal<{ field: string; message: string } | null>(null)
 
+  const waiting = useSignal(false)
   useEffect(() => {
-    if (form.state.value.step === CREATE && !form.state.value.done) form.set({ step: REVIEW })
+    const { step, done, registering } = form.state.value
+    if (step === CREATE && !done) form.set({ step: REVIEW })
+    // It was sent before the page was loaded again: nothing but its block is missing.
+    const before = sent.value.find(
+      (one) => registering && one.tag === `asset:${registering}` && one.state !== 'reverted',
+    )
+    if (!before || done) return
+    waiting.value = true
+    follow(before.hash).then(
+      () => finish(registering as Did),
+      () => (waiting.value = false),
+    )
   }, [])
 
   if (s.done) return <Done did={s.done} title={s.title} />
@@ -124,6 +137,11 @@ export default function Wizard() {
             </li>
           ))}
         </ol>
+        {waiting.value && (
+          <p class="loading" role="status">
+            {t.wizard.stillPending}
+          </p>
+        )}
         <form
           class="stack"
           autocomplete="off"
@@ -178,6 +196,11 @@ export default function Wizard() {
       </NeedsWallet>
     </Page>
   )
+}
+
+/** Only what is public stays. */
+function finish(did: Did) {
+  form.set({ done: did, instructions: '', tools: '', settings: '' })
 }
 
 interface StepProps {
@@ -584,7 +607,6 @@ function Review({ s, token, at }: StepProps) {
 function Create({ s, token, at, fail }: StepProps) {
   const step = useSignal(0)
   const problem = useSignal('')
-  const pending = useMemo(() => sent.value.find((one) => one.state === 'pending' && one.tag.startsWith('asset:')), [])
   const run = async () => {
     problem.value = ''
     try {
@@ -601,11 +623,13 @@ function Create({ s, token, at, fail }: StepProps) {
           nodes: [facts().node],
         },
         () => definition(s, token.value),
-        (now) => (step.value = now),
+        (now, did) => {
+          step.value = now
+          form.set({ registering: did })
+        },
       )
       token.value = ''
-      // Only what is public stays.
-      form.set({ done: did, instructions: '', tools: '', settings: '' })
+      finish(did)
     } catch (error) {
       if (error instanceof DefinitionInvalid) {
         at(1)
@@ -632,7 +656,6 @@ function Create({ s, token, at, fail }: StepProps) {
           </li>
         ))}
       </ol>
-      {pending && <p class="quiet">{t.wizard.stillPending}</p>}
       {problem.value ? (
         <>
           <Notice kind="bad">

@@ -13,7 +13,7 @@ const WIDTH = 640
 const HEIGHT = 160
 
 export function Plot({ title, bars }: { title: string; bars: Bar[] }) {
-  const most = Math.max(1, ...bars.map((bar) => bar.value))
+  const most = Math.max(...bars.map((bar) => bar.value)) || 1
   const step = WIDTH / Math.max(1, bars.length)
   const shown = (bar: Bar) => bar.shown ?? grouped(bar.value)
   const top = bars.reduce((best, bar) => (bar.value > best.value ? bar : best), bars[0] ?? { label: '', value: 0 })
@@ -41,7 +41,7 @@ export function Plot({ title, bars }: { title: string; bars: Bar[] }) {
               </rect>
               {bar.value === most && bar.value > 0 && (
                 <text
-                  x={Math.min(WIDTH - 40, Math.max(40, at * step + step / 2))}
+                  x={Math.min(WIDTH - 14, Math.max(14, at * step + step / 2))}
                   y={HEIGHT - height - 6}
                   text-anchor="middle"
                 >
