@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from node_proxy.errors import Conflict
@@ -55,7 +56,7 @@ class Receipts:
             registry=self._registry,
             did=Did(charge.did),
             plan_id=PlanId(charge.account.plan),
-            subscriber=address("0x" + charge.account.subscriber.hex()),
+            subscriber=_address(charge.account.subscriber),
             id=charge.id,
             request_id=charge.request_id,
             credits=charge.credits,
@@ -117,6 +118,11 @@ class Receipts:
         self._trees.move_to_end(batch_id)
         while sum(one.size for one in self._trees.values()) > LEAVES_IN_MEMORY:
             self._trees.popitem(last=False)
+
+
+@lru_cache(4_096)
+def _address(account: bytes) -> str:
+    return address("0x" + account.hex())
 
 
 def _settlement(batch: Batch | None) -> Mapping[str, Any]:
