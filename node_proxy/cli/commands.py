@@ -48,6 +48,7 @@ def main(context: click.Context, config: Path | None) -> None:
 @click.option("--chain-id", type=click.IntRange(1), help="Refuse any other chain.")
 @click.option("--public-url", metavar="URL", help="Base URL for clients, without /v1; wallets sign its host.")
 @click.option("--bind", metavar="HOST:PORT", help="Address to listen on.")
+@click.option("--store", metavar="URL", help="Where metadata is read: kubo:…, file:///folder or a gateway.")
 @click.option("--allow-host", "allowed_hosts", multiple=True, help="A provider's host. Repeat it.")
 @click.option(
     "--password-file",
@@ -60,6 +61,7 @@ def init(
     chain_id: int | None,
     public_url: str | None,
     bind: str | None,
+    store: str | None,
     allowed_hosts: tuple[str, ...],
     password_file: Path | None,
 ) -> None:
@@ -72,7 +74,7 @@ def init(
         password = Secret(password_file.read_text("utf-8").strip())
     try:
         address, config = make(
-            folder, Wishes(rpc_url, chain_id, public_url, bind, allowed_hosts, password_file), password
+            folder, Wishes(rpc_url, chain_id, public_url, bind, store, allowed_hosts, password_file), password
         )
     except InvalidInput as error:
         _fail(str(error), 2)

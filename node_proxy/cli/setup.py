@@ -24,6 +24,7 @@ class Wishes:
     chain_id: int | None
     public_url: str | None
     bind: str | None
+    store: str | None
     allowed_hosts: tuple[str, ...]
     password_file: Path | None
 
@@ -42,6 +43,7 @@ def make(folder: Path, wishes: Wishes, password: Secret) -> tuple[str, Path]:
         "chain_id": wishes.chain_id,
         "public_url": wishes.public_url,
         "bind": wishes.bind,
+        "store": wishes.store,
         "allowed_hosts": list(wishes.allowed_hosts) or None,
         "ledger": str(folder / "ledger.db"),
         "keystore": str(folder / KEYS),

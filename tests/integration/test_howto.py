@@ -1,4 +1,4 @@
-"""The commands in docs/howto/, run as they stand, by bash, one page after the other, in a world of their own.
+"""The commands in docs/howto/ and docs/tutorials/, run as they stand, by bash, one page after the other, in a world.
 
 What a reader has to fill in or has elsewhere is substituted; where a page says "as printed", what was printed is taken.
 Wallets get their money as soon as they are made.
@@ -58,16 +58,20 @@ PRINTED = {
 }
 
 
+HOWTO = ("howto/operator", "howto/builder", "howto/subscriber")
+TUTORIALS = ("tutorials/run-an-access-node", "tutorials/monetize-your-openai-assistant", "tutorials/use-an-assistant")
+
+
 def blocks(page: str) -> list[str]:
     """The shell blocks of a page."""
-    text = (ROOT / "docs" / "howto" / f"{page}.md").read_text("utf-8")
+    text = (ROOT / "docs" / f"{page}.md").read_text("utf-8")
     return re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-def script(swaps: dict[str, str], node_url: str) -> str:
+def script(pages: tuple[str, ...], swaps: dict[str, str], node_url: str) -> str:
     """All pages as one script. What block n prints goes to out/<n>."""
     parts, number = [PROLOGUE], 100
-    for page in ("operator", "builder", "subscriber"):
+    for page in pages:
         parts.append(f"echo '=== {page}'")
         for block in blocks(page):
             number += 1
@@ -76,14 +80,15 @@ def script(swaps: dict[str, str], node_url: str) -> str:
             if block.strip() == "nvm-node serve":
                 parts.append(f"nvm-node serve > node.log 2>&1 & NODE_PID=$!\nserving {node_url}")
                 continue
-            file = f"out/{number}-{page}"
+            file = f"out/{number}-{Path(page).name}"
             parts.append(f"{{\n{block}}} > >(tee {file}) 2>&1\nsleep 0.1")
-            if "key new" in block or "wallet new" in block:
+            if any(making in block for making in ("key new", "wallet new", "nvm-node init", "nvm-chain init")):
                 parts.append(f"fund {file}")
     return "\n".join(parts)
 
 
-async def test_the_howto_pages_do_what_they_say(tmp_path: Path) -> None:
+async def follow(pages: tuple[str, ...], tmp_path: Path) -> list[str]:
+    """What following the pages prints, page by page."""
     node_url = f"http://127.0.0.1:{free_port()}"
     world = World(folder=tmp_path / "world")
     try:
@@ -97,23 +102,45 @@ async def test_the_howto_pages_do_what_they_say(tmp_path: Path) -> None:
             "https://node.example.org": node_url,
             "127.0.0.1:8402": urlsplit(node_url).netloc,
             "kubo:/ip4/127.0.0.1/tcp/5001": f"file://{tmp_path}/blocks",
+            "https://ipfs.io": f"file://{tmp_path}/blocks",
             'allowed_hosts = ["api.openai.com"]': f'allow_local_providers = ["{provider}"]',
+            " --allow-host api.openai.com": f"; export NVM_NODE_ALLOW_LOCAL_PROVIDERS={provider}",
             "OPENAI_API_KEY=sk-…": f"OPENAI_API_KEY={world.provider.key}",
             "--model gpt-5.4-mini": f"--model stand-in --base-url {world.provider.url}",
         }
         folder = tmp_path / "reader"
         folder.mkdir()
-        (folder / "howto.sh").write_text(script(swaps, node_url))
+        (folder / "howto.sh").write_text(script(pages, swaps, node_url))
         told = await _bash(folder, world.rpc_url)
     finally:
         await world.close()
-    assert told.count("17 * 23 = 391") == 3, told
-    operator, builder, subscriber = re.split(r"=== builder\n|=== subscriber\n", told)
+    return re.split(r"^=== .*\n", told, flags=re.MULTILINE)[1:]
+
+
+async def test_the_howto_pages_do_what_they_say(tmp_path: Path) -> None:
+    operator, builder, subscriber = await follow(HOWTO, tmp_path)
+    assert subscriber.count("17 * 23 = 391") == 3, subscriber
     assert "FAIL" not in operator
     assert re.search(r"withdrawable +0 ETH", builder)
     assert re.search(r"spendable +100\b", subscriber)
     assert '"spent":3' in subscriber
     assert "laptop" in subscriber
+
+
+async def test_the_tutorials_do_what_they_say(tmp_path: Path) -> None:
+    operator, builder, subscriber = await follow(TUTORIALS, tmp_path)
+    assert "the ledger and the chain agree" in operator
+    assert re.search(r"assistant id +asst_", builder)
+    assert "Maths teacher" in subscriber
+    assert subscriber.count("17 * 23 = 391") == 2, subscriber
+    assert re.search(r"credits left.*\n0x[0-9a-f]{64} +99 +100 +1 ", subscriber)
+
+
+@pytest.mark.parametrize("page", [*HOWTO, *TUTORIALS])
+def test_the_pages_point_to_what_is_there(page: str) -> None:
+    path = ROOT / "docs" / f"{page}.md"
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text("utf-8")):
+        assert (path.parent / target).exists(), target
 
 
 async def _bash(folder: Path, rpc_url: str) -> str:
