@@ -16,6 +16,7 @@ from node_proxy.openai.chat_face import Chunks, completion
 from node_proxy.openai.chat_request import Asked, translate
 from node_proxy.openai.chat_store import ChatStore
 from node_proxy.openai.face import Face
+from node_proxy.openai.files import Files
 from node_proxy.openai.metering import read_usage
 from node_proxy.openai.request import Prepared, prepare
 from node_proxy.openai.streaming import DrainOver, finished, read_to_the_end, relay, response_of
@@ -26,11 +27,12 @@ Json = dict[str, Any]
 
 
 class ChatCompletions:
-    """The surface. store: where completions are kept."""
+    """The surface. store: where completions are kept. files: the callers' own."""
 
-    def __init__(self, calls: Calls, store: ChatStore) -> None:
+    def __init__(self, calls: Calls, store: ChatStore, files: Files) -> None:
         self._calls = calls
         self._store = store
+        self._files = files
         self._heartbeat = Heartbeat()
 
     async def create(self, exchange: Exchange) -> None:
@@ -42,7 +44,9 @@ class ChatCompletions:
         async with calls.access(key, did, request_id=exchange.id, facts=exchange.facts) as access:
             asked = translate(request, access.definition)
             with asked.renamed():
-                call = _Call(exchange, access, asked, self._store, settings.drain_timeout)
+                if asked.store:
+                    await self._store.check_room(key)
+                call = _Call(exchange, access, asked, self._store, self._files, settings.drain_timeout)
                 await call.run(self._heartbeat)
 
 
@@ -54,12 +58,13 @@ class _Call:
     access: Access
     asked: Asked
     store: ChatStore
+    files: Files
     drain_timeout: float
 
     async def run(self, heartbeat: Heartbeat) -> None:
         access, name = self.access, str(self.access.did)
         try:
-            prepared = self._prepared(name)
+            prepared = await self._prepared(name)
             face = access.face({"model": name})
             metadata = prepared.echo.get("metadata")
             async with access.ask(prepared.body, caller_params=frozenset(prepared.caller_params)) as answer:
@@ -71,9 +76,11 @@ class _Call:
             access.ended(error.code)
             raise
 
-    def _prepared(self, name: str) -> Prepared:
-        body = {**self.asked.body, "stream": self.asked.stream, "store": False}
-        return prepare(body, self.access.definition, name=name, safety_identifier=self.access.safety_identifier)
+    async def _prepared(self, name: str) -> Prepared:
+        access, body = self.access, {**self.asked.body, "stream": self.asked.stream, "store": False}
+        prepared = prepare(body, access.definition, name=name, safety_identifier=access.safety_identifier)
+        prepared.body["input"] = await self.files.attach(access, prepared.items)
+        return prepared
 
     async def _whole(self, answer: Answer, face: Face, metadata: dict[str, str] | None) -> None:
         response = finished(await answer.json())

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from node_proxy.asgi import Exchange, Handler, Router
 from node_proxy.errors import RouteNotFound
+from node_proxy.openai.assistants_api.standing import Members
 from node_proxy.openai.chat import ChatCompletions
 from node_proxy.openai.chat_store import ChatStore
+from node_proxy.openai.room import Room
 
 if TYPE_CHECKING:
     from node_proxy.services import Services
@@ -26,9 +28,11 @@ _INSTEAD = {
 
 def add_chat(router: Router, services: Services) -> None:
     """Adds `/v1/chat/completions` and what belongs to it."""
-    store = ChatStore(services.calls, services.objects)
+    calls, objects, history = services.calls, services.objects, services.history
+    members = Members(services.view, services.ledger, services.assets)
+    store = ChatStore(calls, members, objects, Room(objects, services.settings.max_kept_bytes), history.keep_seconds)
     one = "/v1/chat/completions/{id}"
-    router.add("POST", "/v1/chat/completions", ChatCompletions(services.calls, store).create)
+    router.add("POST", "/v1/chat/completions", ChatCompletions(calls, store, history.files).create)
     router.add("GET", "/v1/chat/completions", store.list)
     router.add("GET", one, store.retrieve)
     router.add("POST", one, store.update)

@@ -5,28 +5,39 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from node_proxy.access.keys import ApiKey
 from node_proxy.asgi import Exchange
 from node_proxy.errors import ObjectNotFound
 from node_proxy.openai.assistants_api import checks, paging
+from node_proxy.openai.assistants_api.standing import Members
 from node_proxy.openai.calls import Access, Calls
 from node_proxy.openai.objects import Objects, Stored
+from node_proxy.openai.room import Room
 from nvm_chain.text import show
 
 Json = dict[str, Any]
 
 KIND = "chat.completion"
-LIFETIME = 30 * 24 * 3600
-"""Seconds that a completion is kept, as at OpenAI."""
 
 _METADATA = checks.record({"metadata": checks.metadata}, "metadata")
 
 
 class ChatStore:
-    """Completions by subscriber. Nothing here costs credits."""
+    """Completions by subscriber. Nothing here costs credits, but reading needs a live plan.
 
-    def __init__(self, calls: Calls, objects: Objects) -> None:
+    keep_seconds: how long a completion is kept.
+    """
+
+    def __init__(self, calls: Calls, members: Members, objects: Objects, room: Room, keep_seconds: int) -> None:
         self._calls = calls
+        self._members = members
         self._objects = objects
+        self._room = room
+        self._keep_seconds = keep_seconds
+
+    async def check_room(self, key: ApiKey) -> None:
+        """Raises NoRoom where the subscriber keeps as much as the node allows already."""
+        await self._room.check(key.subscriber)
 
     async def keep(self, access: Access, shown: Json, messages: list[Json], metadata: dict[str, str]) -> None:
         """Keeps a completion with the messages that it answers. Durable when it returns."""
@@ -39,7 +50,7 @@ class ChatStore:
             data=data,
             did=str(access.did),
             created_at=now,
-            expires_at=now + LIFETIME,
+            expires_at=now + self._keep_seconds,
         )
         await self._objects.put(stored)
 
@@ -58,7 +69,7 @@ class ChatStore:
 
     async def delete(self, exchange: Exchange) -> None:
         """DELETE /v1/chat/completions/{id}."""
-        stored = await self._find(exchange)
+        stored = await self._find(exchange, live=False)
         await self._objects.delete(stored.subscriber, KIND, stored.id)
         await exchange.respond_json(200, {"object": "chat.completion.deleted", "id": stored.id, "deleted": True})
 
@@ -73,6 +84,7 @@ class ChatStore:
     async def list(self, exchange: Exchange) -> None:
         """GET /v1/chat/completions: the subscriber's, oldest first unless asked otherwise."""
         key = await self._calls.key(exchange)
+        await self._members.check(key)
         wanted = {name: value for name, value in exchange.query.items() if name.startswith("metadata[")}
         window = paging.window({"order": "asc", **exchange.query}, "model", *wanted)
         did = str(await self._calls.resolve(exchange.query["model"], key)) if exchange.query.get("model") else ""
@@ -96,8 +108,10 @@ class ChatStore:
             after = page.objects[-1].id if page.objects else ""
         await exchange.respond_json(200, paging.page(found[: window.limit], len(found) > window.limit))
 
-    async def _find(self, exchange: Exchange) -> Stored:
+    async def _find(self, exchange: Exchange, *, live: bool = True) -> Stored:
         key = await self._calls.key(exchange)
+        if live:
+            await self._members.check(key)
         id = exchange.params[0]
         stored = await self._objects.get(key.subscriber, KIND, id)
         if stored is None or not _may(key.dids, stored):

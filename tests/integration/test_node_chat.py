@@ -237,6 +237,25 @@ async def test_models_are_what_the_key_opens(shop: Shop, client: str) -> None:
     assert (await api.call("models.retrieve", sold.did.assistant_id))["id"] == str(sold.did)
 
 
+@pytest.mark.parametrize("dialect", ["responses", "chat"])
+async def test_a_file_of_the_callers_own_goes_with_a_message(shop: Shop, dialect: str) -> None:
+    sold, other = await shop.sold(dialect), await shop.sold("responses-stateless")
+    files = []
+    for owner in (sold, other):
+        with openai.OpenAI(base_url=owner.url, api_key=owner.key, max_retries=0) as client:
+            files.append(client.files.create(file=("a.txt", b"some notes"), purpose="user_data").id)
+    api, _ = await shop.client("python-async", dialect)
+    for id in (*files, "file-none"):
+        asked = {"model": str(sold.did), **part(type="file", file={"file_id": id})}
+        if id == files[0]:
+            answer = await api.call("chat.completions.create", **asked)
+            assert answer["usage"]["prompt_tokens"] > 100  # the stand-in counts a file as so many
+            continue
+        with pytest.raises(Refused) as caught:
+            await api.call("chat.completions.create", **asked)
+        assert (caught.value.status, caught.value.param) == (404, "messages")
+
+
 # ------------------------------------------------------------------------------------------------------------ streams
 
 
