@@ -19,6 +19,7 @@ from node_proxy import identity as identities
 from node_proxy import logs
 from node_proxy.config import ConfigInvalid, Settings, describe, load
 from node_proxy.ledger.base import LedgerError
+from node_proxy.storage import StorageFailed
 from nvm_chain import __version__
 from nvm_chain.cli.output import plain
 from nvm_chain.cli.types import DURATION
@@ -377,7 +378,7 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
             return runner.run(work)
     except ConfigInvalid as error:
         _fail(str(error), 2)
-    except (NvmError, LedgerError) as error:
+    except (NvmError, LedgerError, StorageFailed) as error:
         _fail(str(error))
     except KeyboardInterrupt:
         sys.exit(130)

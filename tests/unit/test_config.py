@@ -148,3 +148,12 @@ def test_keys_are_kept_beside_the_ledger_and_a_databases_password_names_no_folde
     assert settings.access_file == Path("nvm-node/ledger-access.db")
     assert "hunter2" not in repr(settings)
     assert load({**GOOD, "NVM_NODE_ACCESS": "/srv/keys.db"}).access_file == Path("/srv/keys.db")
+
+
+def test_a_postgresql_ledger_holds_everything_and_a_file_has_another_beside_it() -> None:
+    assert load({**GOOD, "NVM_NODE_LEDGER": "/var/x/books.db"}).database == "/var/x/books-access.db"
+    url = "postgresql://node@db/books"
+    shared = load({**GOOD, "NVM_NODE_LEDGER": url})
+    assert (shared.database, shared.ledger_file) == (url, None)
+    earlier = load({**GOOD, "NVM_NODE_LEDGER": url, "NVM_NODE_ACCESS": "/srv/keys.db"})
+    assert (earlier.database, earlier.access_file) == (url, Path("/srv/keys.db"))

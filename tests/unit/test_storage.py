@@ -11,6 +11,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from node_proxy.access.adopt import adopt
+from node_proxy.access.keys import Keys
+from node_proxy.access.store import open_access_store
+from node_proxy.errors import KeyRevoked
 from node_proxy.storage import Database, Db, StorageFailed, open_database
 from node_proxy.storage.migrate import FOLDER
 from tests.postgres import Postgres, postgres
@@ -235,3 +239,19 @@ def test_both_dialects_have_the_same_migrations_each_with_its_way_back() -> None
     assert files[0] == files[1] != set()
     steps = {name.removesuffix(".sql") for name in files[0] if ".rollback" not in name}
     assert {f"{step}.rollback.sql" for step in steps} <= files[0]
+
+
+async def test_keys_of_a_file_go_on_working_with_a_postgresql_ledger(tmp_path: Path, server: Postgres) -> None:
+    file, secret = tmp_path / "ledger-access.db", b"s" * 32
+    async with open_access_store(file) as before:
+        used, _ = await Keys(before, secret).issue("0x" + "11" * 20, name="used")
+        revoked, row = await Keys(before, secret).issue("0x" + "11" * 20, name="revoked")
+    async with open_access_store(server.database()) as store:
+        assert await adopt(store, tmp_path / "there-is-none.db") == 0
+        assert await adopt(store, file) == 2
+        keys = Keys(store, secret)
+        assert (await keys.verify(used)).name == "used"
+        await keys.revoke("0x" + "11" * 20, row.id)
+        assert await adopt(store, file) == 2
+        with pytest.raises(KeyRevoked):  # the file, which doesn't know of it, changes nothing any more
+            await Keys(store, secret).verify(revoked)
