@@ -229,7 +229,7 @@ class Admission:
                 key_id=key.id,
                 key_budget=key.budget,
                 request_id=request_id,
-                ceiling=await self._ceiling(standing) if way.voucher_required else None,
+                ceiling=await self.ceiling(standing) if way.voucher_required else None,
             )
         except NotEnoughCredits:
             return None
@@ -240,7 +240,7 @@ class Admission:
                 extras={"key": key.id, "credits_left": spent.left, "credits_needed": spent.wanted},
             ) from spent
 
-    async def _ceiling(self, standing: Standing) -> int:
+    async def ceiling(self, standing: Standing) -> int:
         """How far `consumed` may rise by what was signed and bought, less what the chain has refused to take.
 
         A contract wallet can disown its signature after the calls: what was used stays used.

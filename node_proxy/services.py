@@ -123,6 +123,7 @@ class Services:
         """What the wallet holds under every plan that opens an assistant of this node. Raises ChainTooStale."""
         holder = bytes.fromhex(subscriber[2:])
         plans: dict[bytes, list[Did]] = {}
+        signed: set[bytes] = set()
         with suppress(NvmError):  # then what is known is shown, with its age
             await self.view.refresh()
         try:
@@ -130,6 +131,8 @@ class Services:
                 with suppress(NodeError):
                     for way in await self.view.ways(did):
                         plans.setdefault(way.plan, []).append(did)
+                        if way.voucher_required:
+                            signed.add(way.plan)
             accounts = [AccountId(plan, holder) for plan in list(plans)[:MAX_PLANS_SHOWN]]
             unread = [who for who in accounts if (await self.ledger.standing(who)).snapshot is None]
             if unread:
@@ -144,13 +147,17 @@ class Services:
             snapshot = standing.snapshot
             if snapshot is None or not (snapshot.balance or snapshot.consumed or snapshot.units or snapshot.expiry):
                 continue
+            voucher = await self.ledger.voucher(who) if who.plan in signed else None
+            left = standing.under(await self.admission.ceiling(standing)) if who.plan in signed else standing.spendable
             rows.append(
                 {
                     "plan_id": "0x" + who.plan.hex(),
                     "balance": snapshot.balance,
                     "charged_not_settled": standing.captured,
                     "reserved": standing.reserved,
-                    "credits_left": standing.spendable,
+                    "credits_left": left,
+                    "voucher_required": who.plan in signed,
+                    "voucher_ceiling": None if voucher is None else str(voucher.ceiling),
                     "expires_at": snapshot.expiry or None,
                     "assistants": [str(did) for did in plans[who.plan]],
                 }

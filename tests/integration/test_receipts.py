@@ -255,6 +255,8 @@ async def test_a_402_says_what_to_sign_and_the_call_goes_through_once_it_is_sign
     kept = await dave.send("POST", "/v1/vouchers", {"plan_id": str(plan), "ceiling": 4, "signature": signature}, 201)
     assert (kept["ceiling"], kept["credits_left"], kept["consumed"]) == ("4", 4, "0")
     assert await dave.get(f"/v1/vouchers/{plan}") == kept
+    (row,) = (await dave.get("/v1/account"))["plans"]
+    assert (row["balance"], row["credits_left"], row["voucher_ceiling"]) == (100, 4, "4")
     await dave.calls(assistant, 1)
     with pytest.raises(openai.APIStatusError, match="up to 8"):
         await dave.calls(assistant, 1)
