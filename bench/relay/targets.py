@@ -146,8 +146,9 @@ async def litellm(folder: Path, provider: str) -> AsyncIterator[Target | None]:
         "litellm_settings:\n  telemetry: false\n  num_retries: 0\n"
     )
     command = (str(_LITELLM_HOME / "bin/litellm"), "--config", str(config), "--port", str(port), "--host", "127.0.0.1")
-    environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "DO_NOT_TRACK": "1"}
-    ready = r"Uvicorn running on|Application startup complete"
+    quiet = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "DO_NOT_TRACK": "1"}
+    environment = {**os.environ, **quiet, "LITELLM_SALT_KEY": "sk-bench"}  # it encrypts response ids with it
+    ready = r"Uvicorn running on"
     async with child(
         "litellm", *command, ready=ready, log=folder / "litellm.log", env=environment, seconds=120
     ) as process:

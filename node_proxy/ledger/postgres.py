@@ -221,7 +221,12 @@ class PostgresLedger:
     async def prepare(
         self, did: bytes, plan: bytes, node: bytes, number: int, *, max_entries: int, now: int
     ) -> Batch | None:
-        return await self._write(lambda db: books.prepare(db, did, plan, node, number, max_entries, now))
+        batch = await self._write(lambda db: books.prepare(db, did, plan, node, number, max_entries, now))
+        if batch is None:
+            return None
+        while await self._write(lambda db: books.gather(db, batch.id, max_entries)):
+            pass
+        return await self._look(lambda db: books.batch(db, batch.id))
 
     async def batches(self, *states: BatchState) -> list[Batch]:
         return await self._look(lambda db: books.batches(db, states))

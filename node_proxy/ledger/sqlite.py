@@ -322,7 +322,13 @@ class SqliteLedger:
     async def prepare(
         self, did: bytes, plan: bytes, node: bytes, number: int, *, max_entries: int, now: int
     ) -> Batch | None:
-        return await self._write(lambda db: books.prepare(db, did, plan, node, number, max_entries, now), heavy=True)
+        batch = await self._write(lambda db: books.prepare(db, did, plan, node, number, max_entries, now), heavy=True)
+        if batch is None:
+            return None
+        # A transaction for each part: the calls that wait for the writer get their turn in between.
+        while await self._write(lambda db: books.gather(db, batch.id, max_entries), heavy=True):
+            pass
+        return self._read(lambda db: books.batch(db, batch.id))
 
     async def batches(self, *states: BatchState) -> list[Batch]:
         return await self._look(lambda db: books.batches(db, states))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from node_proxy.ledger import Ledger, open_ledger
+from node_proxy.ledger import Ledger, books, open_ledger
 from node_proxy.ledger.base import (
     LOST,
     MAX_CREDITS,
@@ -703,3 +703,33 @@ async def test_the_postings_of_a_ledger_add_up_to_zero_and_to_its_books(tmp_path
         (total,) = db.execute("SELECT SUM(credits) FROM postings WHERE book LIKE ?", (f"{book} %",)).fetchone()
         assert total == totals[book]
     db.close()
+
+
+async def test_a_batch_is_gathered_in_parts_and_calls_go_on_in_between(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(books, "AT_ONCE", 2)
+    for _ in range(5):
+        await charge(ledger, ALICE, 1)
+        await charge(ledger, BOB, 2)
+    batch, _ = await asyncio.gather(ledger.prepare(DID, PLAN, NODE, 1, max_entries=9, now=9), charge(ledger, BOB, 2))
+    assert batch is not None
+    settled = {entry.subscriber: (entry.calls, entry.credits) for entry in batch.entries}
+    waiting = sum(one.calls for one in await ledger.backlog(expiring_before=0))
+    assert settled[ALICE.subscriber] == (5, 5)
+    assert settled[BOB.subscriber] == (6 - waiting, 12 - 2 * waiting)
+    assert (await ledger.audit()).clean
+
+
+async def test_a_batch_with_as_many_entries_as_it_may_have_takes_no_others(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(books, "AT_ONCE", 2)
+    for who in (ALICE, BOB, ALICE, BOB, ALICE):
+        await charge(ledger, who, 1)
+    batch = await ledger.prepare(DID, PLAN, NODE, 1, max_entries=1, now=9)
+    assert batch is not None
+    assert len(batch.entries) == 1
+    assert batch.calls + sum(one.calls for one in await ledger.backlog(expiring_before=0)) == 5
+    assert batch.calls == (3 if batch.entries[0].subscriber == ALICE.subscriber else 2)
+    assert (await ledger.audit()).clean
