@@ -338,6 +338,10 @@ class ProviderRefusedBuilder(ProviderError):
     retry = False
 
 
+class ProviderRefusedSetup(ProviderRefusedBuilder):
+    """The provider finds fault with what came from the builder, or doesn't know what it was to remember (HTTP 503)."""
+
+
 class ProviderRejected(ProviderError):
     """The provider found the request wrong in a parameter that the caller sent (HTTP 400)."""
 

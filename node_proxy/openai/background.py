@@ -195,16 +195,13 @@ class Background:
 
     async def _read(self, running: Running) -> Json:
         """The event that ends the response. Where the connection breaks off, the provider is asked for the rest."""
-        access, prepared = running.access, running.prepared
         for attempt in range(_RESUMES + 1):
             try:
                 if not running.provider_id:
-                    params = frozenset(prepared.caller_params)
-                    async with access.ask(prepared.body, caller_params=params) as answer:
-                        running.turn.asked = True
+                    async with running.turn.ask() as answer:
                         running.accepted.set()
                         return await self._hear(running, answer.events())
-                upstream = Upstream(self._calls.provider, access.definition)
+                upstream = Upstream(self._calls.provider, running.access.definition)
                 async with upstream.follow(running.provider_id, running.provider_number) as answer:
                     return await self._hear(running, answer.events())
             except (ProviderUnreachable, ProviderTimeout):

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
 from node_proxy import logs
-from node_proxy.errors import BadRequest, InvalidValue, ObjectNotFound
+from node_proxy.dialects import Answer
+from node_proxy.errors import BadRequest, InvalidValue, ObjectNotFound, ProviderRefusedSetup
 from node_proxy.openai import ids
 from node_proxy.openai.calls import Access, Calls
 from node_proxy.openai.files import Files
@@ -114,10 +115,25 @@ class Turn:
         self._known: dict[str, Json] = {}
         self._call_ids: dict[str, str] = {}
         self._mirror: Stored | None = None
+        self._last: Stored | None = None
         self._locked = ""
         self._upto = 0
         self._listed: list[Json] | None = None
         self.asked = False
+
+    @asynccontextmanager
+    async def ask(self) -> AsyncIterator[Answer]:
+        """Asks the provider; one that has lost what it was to remember is told everything. Raises ProviderError."""
+        params = frozenset(self._prepared.caller_params)
+        async with AsyncExitStack() as stack:
+            try:
+                answer = await stack.enter_async_context(self._access.ask(self._prepared.body, caller_params=params))
+            except ProviderRefusedSetup:
+                if not await self._tell_all():
+                    raise
+                answer = await stack.enter_async_context(self._access.ask(self._prepared.body, caller_params=params))
+            self.asked = True
+            yield answer
 
     # --------------------------------------------------------------------------------------------------------- before
 
@@ -144,6 +160,7 @@ class Turn:
                 param="previous_response_id",
             )
         body = self._prepared.body
+        self._last = last
         if self._upstream and last.provider_id and last.data.get("account") == self._account:
             self._learn([*last.data["input"], *last.data["response"]["output"]])
             self._call_ids = last.data.get("calls", {})
@@ -152,6 +169,22 @@ class Turn:
             return
         before = await self._line(last)
         body["input"] = await self._whole("previous_response_id", before)
+
+    async def _tell_all(self) -> bool:
+        """Makes the body one that needs nothing of the provider's memory; whether it needed something before."""
+        body = self._prepared.body
+        self._call_ids = {}
+        if body.pop("previous_response_id", None) is not None and self._last is not None:
+            body["input"] = await self._whole("previous_response_id", await self._line(self._last))
+            return True
+        if self._mirror is not None:
+            self._mirror = None
+            kept = await self._history.items(self._subscriber, self._prepared.conversation)
+            self._mirror = await self._reflect(self._prepared.conversation, kept)
+            body["conversation"] = self._mirror.provider_id
+            body["input"] = await self._given(self._learn(item.data["item"] for item in kept))
+            return True
+        return False
 
     async def _line(self, last: Stored) -> list[Json]:
         """Everything that was said up to a response, oldest first."""

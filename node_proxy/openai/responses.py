@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from typing import Any
 
 import orjson
@@ -79,10 +79,7 @@ class _Call:
 
     async def run(self) -> None:
         try:
-            params = frozenset(self._prepared.caller_params)
-            async with self._access.ask(self._prepared.body, caller_params=params) as answer:
-                if self._turn is not None:
-                    self._turn.asked = True
+            async with self._ask() as answer:
                 if self._prepared.stream:
                     await self._stream(answer)
                 else:
@@ -90,6 +87,11 @@ class _Call:
         except NodeError as error:
             self._access.ended(error.code)
             raise
+
+    def _ask(self) -> AbstractAsyncContextManager[Answer]:
+        if self._turn is not None:
+            return self._turn.ask()
+        return self._access.ask(self._prepared.body, caller_params=frozenset(self._prepared.caller_params))
 
     # --------------------------------------------------------------------------------------------------------- plain
 

@@ -27,6 +27,7 @@ from node_proxy.errors import (
     ProviderGarbage,
     ProviderNotAllowed,
     ProviderRefusedBuilder,
+    ProviderRefusedSetup,
     ProviderRejected,
     ProviderTimeout,
     ProviderUnreachable,
@@ -388,7 +389,7 @@ def _about_the_request(status: int, code: str, param: str, caller_params: Iterab
         )
     if status == 413:
         return ProviderRejected("The request is larger than the assistant's provider takes: shorten it.", param="input")
-    return ProviderRefusedBuilder(
+    return ProviderRefusedSetup(
         "The assistant can't run now: its provider refuses what the builder set up for it. Nothing was charged; "
         "only the builder can repair it."
     )

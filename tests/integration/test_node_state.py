@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
 
+import openai
 import orjson
 import pytest
 import pytest_asyncio
@@ -319,6 +320,38 @@ async def test_a_call_is_answered_though_the_provider_lost_the_conversation(shop
     events = await api.events("responses.create", input=[output], stream=True, **ask)
     assert events[-1]["type"] == "error"  # what the provider remembers isn't known now
     assert text(await api.call("responses.create", input=[output], **ask)) == "weather returned rain"
+
+
+async def test_a_provider_that_has_lost_its_memory_is_told_everything(shop: Shop, world: World) -> None:
+    """Somebody tidied the builder's account up: nothing of it is needed."""
+    api, did = await shop.client("python-async", "responses")
+    await world.provider.forget()
+    id = (await api.call("conversations.create"))["id"]
+    ask: Json = {"model": did, "tools": [WEATHER]}
+    await api.call("responses.create", input="one", conversation=id, **ask)
+    called = await api.call("responses.create", input="[[call weather {}]]", conversation=id, **ask)
+    first = await api.call("responses.create", input="[[call weather {}]]", **ask)
+    theirs = {r["body"]["conversation"] for r in await world.provider.requests() if "conversation" in (r["body"] or {})}
+    async with openai.AsyncOpenAI(base_url=world.provider.url, api_key=world.provider.key) as builder:
+        for one in theirs:
+            await builder.conversations.delete(one)
+    output = {"type": "function_call_output", "call_id": called["output"][0]["call_id"], "output": "rain"}
+    told = await api.call("responses.create", input=[output], conversation=id, **ask)
+    assert text(told) == "weather returned rain"
+    told = await api.call("responses.create", input="[[history]]two", conversation=id, **ask)
+    assert text(told).startswith("history of 7: user: one | assistant: You said: one")
+
+    await world.provider.queue("[[fail 404]]", path="/v1/responses")  # as for a response that isn't there
+    output["call_id"] = first["output"][0]["call_id"]
+    for background in (False, True):
+        told = await api.call(
+            "responses.create", input=[output], previous_response_id=first["id"], background=background, **ask
+        )
+        await until(lambda id=told["id"]: completed(api, id), "the response")  # type: ignore[misc]
+        assert text(await api.call("responses.retrieve", told["id"])) == "weather returned rain"
+        await world.provider.queue("[[fail 404]]", path="/v1/responses")
+    with pytest.raises(Refused):
+        await api.call("responses.create", input="nothing before", **ask)
 
 
 # --------------------------------------------------------------------------------------------------------------- costs
