@@ -25,6 +25,8 @@ _RESPONSE = {"model": "{did}", "input": "hello"}
 _FILE = [{"role": "user", "content": [{"type": "input_file", "file_id": "{file}"}]}]
 _PICTURE = [{"role": "user", "content": [{"type": "input_image", "file_id": "{file}"}]}]
 _USER = {"role": "user", "content": "hello"}
+_SHOWN = {"role": "user", "content": [{"type": "image_file", "image_file": {"file_id": "{file}"}}]}
+_ATTACHED = {**_USER, "attachments": [{"file_id": "{file}", "tools": [{"type": "file_search"}]}]}
 
 VERBS = [
     # responses
@@ -86,6 +88,12 @@ VERBS = [
     ),
     Verb("GET", "/v1/threads/{thread}/runs/{run}/steps"),
     Verb("GET", "/v1/threads/{thread}/runs/{run}/steps/{step}"),
+    Verb("GET", "/v1/threads/{thread}/messages?run_id={run}"),
+    Verb("GET", "/v1/threads/{thread}/messages?before={message}"),
+    Verb("GET", "/v1/threads/{thread}/runs?after={run}"),
+    Verb("GET", "/v1/threads/{thread}/runs/{run}/steps?before={step}"),
+    Verb("POST", "/v1/threads/runs", {"assistant_id": "{did}", "thread": {"messages": [_SHOWN]}}),
+    Verb("POST", "/v1/threads/runs", {"assistant_id": "{did}", "thread": {"messages": [_ATTACHED]}}),
     # the node's own
     Verb("GET", "/v1/receipts/{charge}"),
     Verb("GET", "/v1/receipts/{charge}/proof"),

@@ -101,7 +101,7 @@ class Surface:
                 await exchange.write(b"".join(pieces))
                 if ended:
                     break
-        exchange.facts |= running.facts
+        exchange.facts |= {name: fact for name, fact in running.facts.items() if name != "request"}
         await exchange.finish()
 
 
