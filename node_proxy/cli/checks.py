@@ -14,6 +14,7 @@ from node_proxy.relay.provider import open_provider_client
 from node_proxy.server import CannotListen, bind
 from node_proxy.services import block_source, load_deployment
 from node_proxy.status import operator_token
+from node_proxy.storage import StorageFailed, check_database
 from nvm_chain.chain import open_chain
 from nvm_chain.deployments import check_deployed
 from nvm_chain.errors import ChainUnavailable, InvalidInput, NotFound, NvmError
@@ -76,6 +77,10 @@ async def _disk(settings: Settings) -> str:
     if free < _MIN_FREE:
         raise InvalidInput(f"{existing} has {free} bytes left; the ledger needs room")
     if settings.ledger_file is None:
+        try:
+            await check_database(settings.database)
+        except StorageFailed as error:
+            raise InvalidInput(str(error)) from error
         return f"ledger and API keys in PostgreSQL, {free // 2**20} MiB free in {existing}"
     return f"ledger {settings.ledger_file}, API keys {settings.access_file}, {free // 2**20} MiB free"
 

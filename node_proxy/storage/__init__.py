@@ -9,7 +9,7 @@ from pathlib import Path
 from node_proxy.storage.base import Database, Db, Rows, StorageFailed
 from node_proxy.storage.sqlite import open_sqlite
 
-__all__ = ["Database", "Db", "Rows", "StorageFailed", "open_database"]
+__all__ = ["Database", "Db", "Rows", "StorageFailed", "check_database", "open_database"]
 
 
 @asynccontextmanager
@@ -29,6 +29,17 @@ async def open_database(url: str | Path) -> AsyncIterator[Database]:
         return
     async with open_sqlite(_path(text)) as own:
         yield own
+
+
+async def check_database(url: str | Path) -> None:
+    """Whether the database at `url` answers; changes nothing. Raises StorageFailed."""
+    text = str(url)
+    if text.startswith(("postgresql://", "postgres://")):
+        try:
+            from node_proxy.storage.postgres import check_postgres
+        except ImportError as error:
+            raise StorageFailed(f"PostgreSQL needs a driver ({error}): install nvm-chain[postgresql]") from error
+        await check_postgres(text)
 
 
 def _path(url: str) -> Path:

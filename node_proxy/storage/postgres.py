@@ -114,6 +114,19 @@ async def open_postgres(url: str) -> AsyncIterator[PostgresDatabase]:
         await database.close()
 
 
+async def check_postgres(url: str) -> None:
+    """Raises StorageFailed where the server doesn't answer."""
+
+    def look() -> None:
+        with _connect(url) as connection:
+            connection.execute("SELECT 1")
+
+    try:
+        await asyncio.to_thread(look)
+    except psycopg.Error as error:
+        raise StorageFailed(f"the PostgreSQL database can't be used: {error}") from error
+
+
 def _prepare(url: str) -> None:
     with _connect(url) as connection:
         connection.execute("SELECT pg_advisory_lock(%s, 0)", (_MIGRATE,))

@@ -15,7 +15,7 @@ from node_proxy.access.adopt import adopt
 from node_proxy.access.keys import Keys
 from node_proxy.access.store import open_access_store
 from node_proxy.errors import KeyRevoked
-from node_proxy.storage import Database, Db, StorageFailed, open_database
+from node_proxy.storage import Database, Db, StorageFailed, check_database, open_database
 from node_proxy.storage.migrate import FOLDER
 from tests.postgres import Postgres, postgres
 
@@ -205,6 +205,17 @@ async def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     with pytest.raises(StorageFailed, match="PostgreSQL"):
         async with open_database(f"postgresql:///nowhere?host={tmp_path}"):
             pass
+
+
+async def test_a_check_says_whether_the_database_answers_and_changes_nothing(tmp_path: Path, server: Postgres) -> None:
+    url = server.database()
+    await check_database(url)
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT to_regclass('api_keys')").fetchone() == (None,)
+    await check_database(tmp_path / "not-there-yet.db")
+    assert list(tmp_path.iterdir()) == []  # noqa: ASYNC240
+    with pytest.raises(StorageFailed, match="PostgreSQL"):
+        await check_database(f"postgresql:///nowhere?host={tmp_path}")
 
 
 async def test_processes_that_start_together_make_the_schema_once(url: str) -> None:
