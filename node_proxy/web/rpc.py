@@ -57,7 +57,7 @@ class RpcPages:
         )
         request = await exchange.json(MAX_BODY, settings.body_timeout)
         number, method, params = request.get("id"), request.get("method"), request.get("params", [])
-        exchange.facts["rpc"] = method if method in METHODS else "other"
+        exchange.facts["rpc"] = method if isinstance(method, str) and method in METHODS else "other"
         if not isinstance(number, int | str | None) or isinstance(number, bool):
             raise InvalidValue("`id` must be a number or a text.", param="id")
         answer: dict[str, Any] = {"jsonrpc": "2.0", "id": number}

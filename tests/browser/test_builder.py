@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from playwright.async_api import Browser, expect
@@ -95,6 +96,7 @@ async def test_a_builder_makes_a_plan_and_an_assistant_that_answers(world: World
         tab.check(token)
         assert token not in await tab.kept()
         assert token not in json.dumps(tab.wallet.asked)
+        assert token not in Path(world.node.settings["ledger"]).with_name("node.log").read_text()
 
     # What the browser wrote is what the Python library reads, and the node opens it.
     asset = await world.chain.call(world.deployment.assets.asset(did))

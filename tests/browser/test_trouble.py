@@ -153,7 +153,7 @@ async def test_the_wizard_survives_reloads_without_its_token(world: World, brows
         await tab.shot("wizard-shut-down")
 
         await page.get_by_role("textbox", name="Provider").fill(world.provider.url)
-        await page.get_by_text("Model and instructions").click()
+        await page.get_by_text("Model and instructions", exact=True).click()
         await page.get_by_role("textbox", name="Model").fill("stand-in")
         await page.reload()
         await expect(page.get_by_role("textbox", name="Model")).to_have_value("stand-in")

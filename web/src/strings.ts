@@ -62,7 +62,8 @@ export const strings = {
     notAToken: 'There is no ERC-20 token at this address on this network.',
     notAllShares: (total: string) => `The shares add up to ${total} %, not to 100 %.`,
     inField: (message: string) => `One field needs another look: ${message}`,
-    field: (name: string, message: string) => `${name} ${message}`,
+    // A message that begins small goes on from the field's name.
+    field: (name: string, message: string) => (/^[a-z]/.test(message) ? `${name} ${message}` : message),
     noMetadata: 'The assistant’s present metadata can’t be read, so it can’t be changed here.',
     nodeNotUsable: (node: string) => `The access node ${node} isn’t registered, or has retired: choose another one.`,
   },

@@ -38,8 +38,8 @@ export default function AssetPage() {
     <Page title={found.value?.metadata?.title ?? t.asset.title}>
       <Await of={found}>
         {({ record, metadata, ways }) => (
-          <div class="split">
-            <div>
+          <div class="split assistant">
+            <div class="intro">
               {!record.active && (
                 <Notice kind="warn">
                   <p>{t.asset.inactive}</p>
@@ -56,16 +56,18 @@ export default function AssetPage() {
                     ))}
                   </div>
                   <Tags tags={metadata.tags} />
-                  {metadata.notes && (
-                    <Card title={t.asset.notes}>
-                      <Markdown text={metadata.notes} />
-                    </Card>
-                  )}
                 </>
               ) : (
                 <Notice kind="bad">
                   <p>{t.asset.unverified}</p>
                 </Notice>
+              )}
+            </div>
+            <div class="details">
+              {metadata?.notes && (
+                <Card title={t.asset.notes}>
+                  <Markdown text={metadata.notes} />
+                </Card>
               )}
               <Card title={t.share.call}>
                 <Samples did={did} />
