@@ -12,6 +12,7 @@ from node_proxy.reconcile import reconcile
 from nvm_chain.abi import Call
 from nvm_chain.chain import RpcError
 from nvm_chain.entries import Entry
+from nvm_chain.errors import ContractRefused
 from nvm_chain.keys import generate_private_key, public_key_of
 from tests.metering import Market, Meter, open_market, open_meter, wallet_id
 from tests.world import until
@@ -219,4 +220,34 @@ async def test_a_claim_that_the_endpoint_refuses_does_not_hold_up_the_others(
     monkeypatch.undo()
     await meter.settle()
     assert await market.consumed(plan, wallet) == 2
+    await check(meter)
+
+
+async def test_a_batch_that_reverts_for_no_stated_reason_is_halved_until_the_entry_is_found(
+    market: Market, meter: Meter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The contract names the entry that it refuses; an endpoint that runs out of gas or time says "reverted" only."""
+    plan = await market.plan(100)
+    did = await market.asset((plan, 1, 5))
+    wallets = [await market.subscriber(plan) for _ in range(7)]
+    for wallet in wallets:
+        await meter.call(did, wallet, 2)
+    bad = wallet_id(plan, wallets[4])
+    simulate, sizes = market.chain.call, []
+
+    async def revert(call: Call[Any], *rest: Any, **more: Any) -> Any:
+        if call.function == "settle":
+            sizes.append(len(call.args["entries"]))
+            if bad.subscriber in call.data:
+                raise ContractRefused("revert", {}, "PlanRegistry.settle reverted without a reason")
+        return await simulate(call, *rest, **more)
+
+    monkeypatch.setattr(market.chain, "call", revert)
+    await meter.settle()
+    (parked,) = (await meter.settlement.status()).parked
+    assert [entry.subscriber for entry in parked.entries] == [bad.subscriber]
+    assert parked.reason == "PlanRegistry.settle reverted without a reason"
+    assert sizes[:2] == [7, 3]
+    assert len(sizes) <= 2 * 7
+    assert [await market.consumed(plan, wallet) for wallet in wallets] == [2, 2, 2, 2, 0, 2, 2]
     await check(meter)
