@@ -72,7 +72,7 @@ async def test_assistants_are_made_by_their_builders(sold: Sold, clients: dict[s
     ):
         with pytest.raises(Refused, match="registered on the chain by their builders") as caught:
             await api.call(f"beta.assistants.{method}", *ids, **params)
-        assert (caught.value.status, caught.value.code) == (403, "assistants_are_registered")
+        assert (caught.value.status, caught.value.code) == (400, "assistants_are_registered")
 
 
 @pytest.mark.conformance("POST /v1/threads", f"GET {THREAD}", f"POST {THREAD}", f"DELETE {THREAD}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -24,6 +25,9 @@ pytestmark = [
 DIALECTS: tuple[Dialect, ...] = ("responses", "responses-stateless", "chat", "assistants")
 RUNS, RUN = "/v1/threads/{id}/runs", "/v1/threads/{id}/runs/{run}"
 FUNCTION: Any = {"type": "function", "function": {"name": "time", "description": "", "parameters": {}}}
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
 WAITING = ("queued", "in_progress", "cancelling")
 
 
@@ -171,6 +175,53 @@ async def test_settings_reach_the_assistant_as_far_as_its_builder_allows(
     assert f"{BUILDER}\\n\\nBe kind.\\nBe brief." in text
     assert "a b c" not in text
     assert "who" not in text
+
+
+@pytest.mark.conformance(f"POST {RUNS}", "POST /v1/files", client="python-async")
+@pytest.mark.parametrize("dialect", ["responses", "responses-stateless", "chat"])
+async def test_pictures_and_attachments_of_the_callers_own_reach_the_assistant(
+    all_sold: dict[str, Sold], dialect: str
+) -> None:
+    sold = all_sold[dialect]
+    text = await sold.client.files.create(file=("note.txt", b"the cat is out"), purpose="assistants")
+    picture = await sold.client.files.create(file=("cat.png", PNG), purpose="vision")
+    thread = (
+        await sold.client.beta.threads.create(
+            messages=[
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "text", "text": "look"},
+                        {"type": "image_file", "image_file": {"file_id": picture.id}},
+                        {"type": "image_url", "image_url": {"url": "https://example.org/dog.png", "detail": "low"}},
+                    ],
+                    "attachments": [{"file_id": text.id, "tools": [{"type": "file_search"}]}],
+                }
+            ]
+        )
+    ).id
+    await sold.world.provider.forget()
+    run = await sold.run(thread)
+    assert run.status == "completed", run
+    asked = [one["body"] for one in await sold.world.provider.requests() if (one["body"] or {}).get("model")]
+    sent = orjson.dumps(asked[-1]).decode()
+    assert "https://example.org/dog.png" in sent
+    assert text.id not in sent
+    assert picture.id not in sent
+    if dialect == "responses":
+        parts = asked[-1]["input"][0]["content"]
+        assert [part["type"] for part in parts] == ["input_text", "input_image", "input_image", "input_file"]
+        assert parts[1]["file_id"] != parts[3]["file_id"]
+    else:
+        assert base64.b64encode(b"the cat is out").decode() in sent
+        assert base64.b64encode(PNG).decode() in sent
+    with pytest.raises(openai.NotFoundError, match="No such File object"):
+        await sold.run(
+            thread,
+            additional_messages=[
+                {"role": "user", "content": "x", "attachments": [{"file_id": "file-other", "tools": []}]}
+            ],
+        )
 
 
 # -------------------------------------------------------------------------------------------------------- what it ends

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from node_proxy.asgi import Exchange
-from node_proxy.errors import AccessDenied, AssetNotFound, InvalidValue, NodeError, NotYours
+from node_proxy.errors import AssetNotFound, BadRequest, InvalidValue, NodeError, NotYours
 from node_proxy.openai.assistants_api import shapes
 from node_proxy.openai.assistants_api.paging import cut, window
 from node_proxy.openai.assistants_api.shapes import Json
@@ -12,8 +12,8 @@ from node_proxy.openai.assistants_api.surface import Surface
 from nvm_chain.did import Did
 
 
-class RegisteredOnly(AccessDenied):
-    """Assistants aren't made, changed or deleted through this API (HTTP 403)."""
+class RegisteredOnly(BadRequest):
+    """Assistants aren't made, changed or deleted through this API (HTTP 400)."""
 
     code = "assistants_are_registered"
 
