@@ -18,11 +18,11 @@ from nvm_chain.pricing import Pricing
 from tests.openai_clients import CLIENTS, Client, Refused, open_client
 from tests.provider.conforms import assert_conforms
 from tests.selling import Market, Sold
+from tests.shop import DIALECTS, Shop
 from tests.world import World, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-DIALECTS = ("responses", "responses-stateless", "chat", "assistants")
 CREATE = "POST /v1/chat/completions"
 Json = dict[str, Any]
 WEATHER: Any = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}, "strict": False}}
@@ -38,31 +38,16 @@ def part(**content: Any) -> Json:
     return {"messages": [{"role": "user", "content": [content]}]}
 
 
-class Shop:
-    """Assistants by dialect, and clients by kind, each made when first asked for."""
-
-    def __init__(self, market: Market) -> None:
-        self.market = market
-        self._sold: dict[str, Sold] = {}
-        self._clients: dict[tuple[str, str], Client] = {}
-
-    async def sold(self, dialect: str) -> Sold:
-        if dialect not in self._sold:
-            self._sold[dialect] = await self.market.sell(dialect)
-        return self._sold[dialect]
-
-    async def client(self, kind: str, dialect: str) -> tuple[Client, Sold]:
-        sold = await self.sold(dialect)
-        if (kind, dialect) not in self._clients:
-            opened = open_client(kind, sold.url, sold.key)
-            self._clients[kind, dialect] = await self.market.stack.enter_async_context(opened)
-        return self._clients[kind, dialect], sold
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shop(world: World) -> AsyncIterator[Shop]:
     async with AsyncExitStack() as stack:
         yield Shop(Market(world, stack=stack))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shut(shop: Shop) -> Sold:
+    """An assistant whose builder allows nothing."""
+    return await shop.market.sell("chat", policy=Policy(), settings={"max_completion_tokens": 40})
 
 
 every_client = pytest.mark.parametrize("client", CLIENTS)
@@ -73,7 +58,8 @@ every_dialect = pytest.mark.parametrize("dialect", DIALECTS)
 @every_client
 @every_dialect
 async def test_a_completion_says_what_it_used(shop: Shop, client: str, dialect: str) -> None:
-    api, sold = await shop.client(client, dialect)
+    api, _ = await shop.client(client, dialect)
+    sold = await shop.sold(dialect)
     asked = [{"role": "system", "content": "Do sums."}, user("What is 6 * 7?")]
     answer = await api.call("chat.completions.create", model=str(sold.did), messages=asked, max_completion_tokens=50)
     assert_conforms(ChatCompletion, answer)
@@ -92,7 +78,8 @@ async def test_a_completion_says_what_it_used(shop: Shop, client: str, dialect: 
 @every_client
 @every_dialect
 async def test_a_stream_adds_up_and_tells_usage_only_when_asked(shop: Shop, client: str, dialect: str) -> None:
-    api, sold = await shop.client(client, dialect)
+    api, _ = await shop.client(client, dialect)
+    sold = await shop.sold(dialect)
     asked: Json = {"model": str(sold.did), "messages": [user("one two three")]}
     chunks = await api.events("chat.completions.create", **asked, stream=True)
     for chunk in chunks:
@@ -116,7 +103,8 @@ async def test_a_stream_adds_up_and_tells_usage_only_when_asked(shop: Shop, clie
 @every_client
 @every_dialect
 async def test_tools_are_called_and_their_outputs_told(shop: Shop, client: str, dialect: str) -> None:
-    api, sold = await shop.client(client, dialect)
+    api, _ = await shop.client(client, dialect)
+    sold = await shop.sold(dialect)
     messages: list[Json] = [user(f"{CALLS} weather?")]
     asked: Json = {"model": str(sold.did), "tools": [WEATHER]}
     first = await api.call("chat.completions.create", **asked, messages=messages, parallel_tool_calls=True)
@@ -143,7 +131,8 @@ async def test_tools_are_called_and_their_outputs_told(shop: Shop, client: str, 
 @every_client
 @every_dialect
 async def test_structured_output_and_its_end(shop: Shop, client: str, dialect: str) -> None:
-    api, sold = await shop.client(client, dialect)
+    api, _ = await shop.client(client, dialect)
+    sold = await shop.sold(dialect)
     asked: Json = {"model": str(sold.did), "messages": [user("two words")]}
     form = {"type": "json_schema", "json_schema": NUMBER}
     answer = await api.call("chat.completions.create", **asked, response_format=form)
@@ -163,7 +152,8 @@ async def test_structured_output_and_its_end(shop: Shop, client: str, dialect: s
 @every_client
 @pytest.mark.parametrize("dialect", ["chat"])
 async def test_errors_are_the_clients_own_classes(shop: Shop, client: str, dialect: str) -> None:
-    api, sold = await shop.client(client, dialect)
+    api, _ = await shop.client(client, dialect)
+    sold = await shop.sold(dialect)
     asked: Json = {"model": str(sold.did), "messages": [user("hi")]}
 
     async def refusal(one: Client, **params: Any) -> Refused:
@@ -201,7 +191,8 @@ STORED = "/v1/chat/completions/{id}"
 @pytest.mark.conformance("GET /v1/chat/completions", f"GET {STORED}/messages", dialect="any")
 @every_client
 async def test_stored_completions_are_their_owners(shop: Shop, client: str) -> None:
-    api, sold = await shop.client(client, "chat")
+    api, _ = await shop.client(client, "chat")
+    sold = await shop.sold("chat")
     asked: Json = {"model": str(sold.did), "messages": [user("keep this")]}
     tag = {"client": client}
     kept = await api.call("chat.completions.create", **asked, store=True, metadata=tag)
@@ -231,7 +222,8 @@ async def test_stored_completions_are_their_owners(shop: Shop, client: str) -> N
 @pytest.mark.conformance("GET /v1/models", "GET /v1/models/{id}", dialect="any")
 @every_client
 async def test_models_are_what_the_key_opens(shop: Shop, client: str) -> None:
-    api, sold = await shop.client(client, "chat")
+    api, _ = await shop.client(client, "chat")
+    sold = await shop.sold("chat")
     await shop.sold("responses")
     assert [model["id"] for model in await api.events("models.list")] == [str(sold.did)]
     assert (await api.call("models.retrieve", sold.did.assistant_id))["id"] == str(sold.did)
@@ -368,20 +360,16 @@ async def test_the_clients_helpers_work(shop: Shop) -> None:
         ({"messages": None}, "messages"),
     ],
 )
-async def test_what_the_builder_does_not_allow_is_refused_by_name(shop: Shop, asked: Json, param: str) -> None:
-    if "shut" not in shop._sold:
-        settings = {"max_completion_tokens": 40}
-        shop._sold["shut"] = await shop.market.sell("chat", policy=Policy(), settings=settings)
-    sold = shop._sold["shut"]
-    before = await sold.left()
-    body = {"model": str(sold.did), "messages": [user("x")], **asked}
-    async with sold.http() as http, http.post(f"{sold.url}/chat/completions", json=body) as answer:
+async def test_what_the_builder_does_not_allow_is_refused_by_name(shut: Sold, asked: Json, param: str) -> None:
+    before = await shut.left()
+    body = {"model": str(shut.did), "messages": [user("x")], **asked}
+    async with shut.http() as http, http.post(f"{shut.url}/chat/completions", json=body) as answer:
         error = (await answer.json())["error"]
         assert answer.status == 400, error
     assert error["param"] == param
     assert "input[" not in error["message"]
     assert "max_output_tokens" not in error["message"]
-    assert await sold.left() == before
+    assert await shut.left() == before
 
 
 @every_dialect

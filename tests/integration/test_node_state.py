@@ -408,7 +408,7 @@ async def test_tokens_are_counted_without_the_builders_part(shop: Shop, client: 
     assert following["input_tokens"] == 3 + 5 + 1
 
 
-@pytest.mark.parametrize("dialect", ["responses-stateless", "chat"])
+@pytest.mark.parametrize("dialect", ["responses-stateless", "chat", "assistants"])
 @pytest.mark.conformance("POST /v1/responses/input_tokens", client="python-async", refused=True)
 async def test_where_the_provider_does_not_count_a_400_says_so(shop: Shop, dialect: str) -> None:
     api, did = await shop.client("python-async", dialect)
