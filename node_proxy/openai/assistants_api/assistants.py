@@ -56,7 +56,7 @@ class AssistantPages:
         await self._surface.key(exchange)
         raise RegisteredOnly(
             "Assistants are registered on the chain by their builders, not through this API: "
-            "`nvm-chain assets register` makes one, `nvm-chain assets update` changes it, and it is served under its "
+            "`nvm-chain assistant register` makes one, `nvm-chain assistant update` changes it, and it is served under its "
             "asst_ id and its DID. Subscribers list those that they can use at GET /v1/assistants."
         )
 
