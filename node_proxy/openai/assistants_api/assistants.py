@@ -56,8 +56,8 @@ class AssistantPages:
         await self._surface.key(exchange)
         raise RegisteredOnly(
             "Assistants are registered on the chain by their builders, not through this API: "
-            "`nvm-chain assistant register` makes one, `nvm-chain assistant update` changes it, and it is served under its "
-            "asst_ id and its DID. Subscribers list those that they can use at GET /v1/assistants."
+            "`nvm-chain assistant register` makes one, `nvm-chain assistant update` changes it, and it is served under "
+            "its asst_ id and its DID. Subscribers list those that they can use at GET /v1/assistants."
         )
 
     async def _shown(self, did: Did) -> Json | None:
