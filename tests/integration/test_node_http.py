@@ -42,7 +42,7 @@ async def error_of(answer: aiohttp.ClientResponse) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", "/", 404, "unknown_url"),
+        ("GET", "/nowhere", 404, "unknown_url"),
         ("GET", "/v1", 404, "unknown_url"),
         ("POST", "/v1/chat", 404, "unknown_url"),
         ("GET", "/v1/models/", 404, "unknown_url"),

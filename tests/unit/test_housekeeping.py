@@ -51,6 +51,7 @@ async def test_a_chore_that_fails_ends_neither_itself_nor_the_others(
         records=SimpleNamespace(search=chores.chore("search")),
         look=chores.chore("look"),
         answers=SimpleNamespace(sweep=chores.chore("answers")),
+        objects=SimpleNamespace(sweep=chores.chore("objects")),
     )
     task = asyncio.create_task(services._housekeeping(cast(Services, node)))
     async with asyncio.timeout(5):
