@@ -35,7 +35,7 @@ SCRIPT = """
 class BrowserWallet:
     """rejects: methods to which the person says no. chain_id: what the wallet is on; knows: what it can switch to.
 
-    asked: every request, as (method, params).
+    lacks: methods that it doesn't know. asked: every request, as (method, params).
     """
 
     def __init__(self, wallet: LocalWallet, chain: Chain) -> None:
@@ -45,6 +45,7 @@ class BrowserWallet:
         self.chain_id = chain.chain_id
         self.knows = {chain.chain_id}
         self.rejects: set[str] = set()
+        self.lacks: set[str] = set()
         self.connected = False
         self.asked: list[tuple[str, Any]] = []
 
@@ -57,6 +58,8 @@ class BrowserWallet:
         self.asked.append((method, params))
         if method in self.rejects:
             return _error(4001, "User rejected the request.")
+        if method in self.lacks:
+            return _error(-32601, f"the method {method} does not exist")
         try:
             return {"result": await self._answer(method, params)}
         except RpcError as error:
