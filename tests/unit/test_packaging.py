@@ -54,6 +54,8 @@ def test_the_wheel_holds_both_packages_their_types_and_the_artifacts(wheel: Path
     assert artifacts <= names
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"nvm_chain", "node_proxy"}
     assert not [name for name in names if "__pycache__" in name]
+    console = ROOT / "node_proxy" / "web" / "static"
+    assert {str(path.relative_to(ROOT)) for path in console.rglob("*") if path.is_file()} <= names
     sources = {str(p.relative_to(ROOT)) for top in ("nvm_chain", "node_proxy") for p in (ROOT / top).rglob("*.py")}
     assert sources <= names
 
