@@ -127,6 +127,13 @@ _tool_call = checks.tagged(
     )
 )
 _name = text(512)
+
+
+def _null(path: str, _: Any) -> None:
+    """Members of OpenAI's answers that are always null here; null itself never gets this far."""
+    raise UnsupportedParameter(f"This node doesn't take `{path}`: leave it out.", param=path)
+
+
 _told = record({"role": anything, "content": _content(_text_part), "name": _name}, "content")
 _MESSAGES: dict[str, checks.Check] = {
     "system": _told,
@@ -140,6 +147,8 @@ _MESSAGES: dict[str, checks.Check] = {
             "tool_calls": listed(_tool_call, 1_000),
             "name": _name,
             "annotations": anything,  # of ours, as a client gives an answer back: the provider doesn't need them
+            "audio": _null,
+            "function_call": _null,
         }
     ),
     "tool": record(
