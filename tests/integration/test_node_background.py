@@ -225,6 +225,22 @@ async def test_a_conversation_is_locked_as_long_as_it_works(shop: Shop) -> None:
     )
 
 
+async def test_one_that_is_asked_for_twice_under_one_name_is_one(shop: Shop) -> None:
+    sold = await shop.sold("chat")
+    before = await sold.left()
+    body = {"model": str(sold.did), "input": "hello", "background": True}
+    ids = []
+    async with sold.http() as http:
+        for _ in range(2):
+            headers = {"idempotency-key": "the same"}
+            async with http.post(f"{sold.url}/responses", json=body, headers=headers) as answer:
+                ids.append((await answer.json())["id"])
+    assert ids[0] == ids[1]
+    api, _ = await shop.client("python-async", "chat")
+    assert (await ended(api, ids[0]))["status"] == "completed"
+    assert await sold.left() == before - 1
+
+
 async def test_one_at_work_can_be_deleted(shop: Shop) -> None:
     api, did = await shop.client("python-async", "responses-stateless")
     made = await api.call("responses.create", model=did, input="hello [[wait 60]]", background=True)
