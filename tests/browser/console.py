@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Locator, Page, async_playwright, expect
 
 from tests.browser.wallet import SCRIPT, BrowserWallet
 
@@ -61,12 +61,16 @@ class Tab:
         await button.click()
         await button.wait_for(state="detached")
 
-    async def shot(self, name: str) -> None:
-        """Takes a picture for the documentation, where NVM_SCREENSHOTS is set."""
+    async def shot(self, name: str, of: Locator | None = None) -> None:
+        """Takes a picture for the documentation, of all or of an element, where NVM_SCREENSHOTS is set."""
         if os.environ.get("NVM_SCREENSHOTS"):
             SHOTS.mkdir(parents=True, exist_ok=True)
+            path = SHOTS / f"{name}.png"
+            if of is not None:
+                await of.screenshot(path=path)
+                return
             whole = await self.page.locator("dialog[open]").count() == 0
-            await self.page.screenshot(path=SHOTS / f"{name}.png", full_page=whole, animations="disabled")
+            await self.page.screenshot(path=path, full_page=whole, animations="disabled")
 
     async def kept(self) -> str:
         """All that the page keeps in the browser."""

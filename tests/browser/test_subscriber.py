@@ -241,7 +241,7 @@ async def test_the_public_page_embed_and_badge(shop: Shop, browser: Browser, ser
         await expect(
             page.frame_locator("iframe").nth(1).get_by_role("heading", name="Mathematics tutor")
         ).to_have_count(0)
-        await tab.shot("embed")
+        await tab.shot("embed", page.locator("iframe").first)
 
         badge = await page.request.get(f"{base}/badge.svg")
         assert badge.headers["content-type"] == "image/svg+xml"

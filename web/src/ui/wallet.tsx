@@ -2,7 +2,6 @@
 
 import { useComputed, useSignal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
-import { short } from '../lib/amounts'
 import { facts } from '../lib/node'
 import { signedIn, signIn, signOut } from '../lib/session'
 import { message } from '../lib/tx'
@@ -24,7 +23,7 @@ export function WalletButton() {
   return (
     <>
       <button type="button" class={`button ${account.value ? '' : 'primary'}`} onClick={() => (open.value = true)}>
-        {account.value ? short(account.value) : t.wallet.connect}
+        {account.value ? `${account.value.slice(0, 6)}…${account.value.slice(-4)}` : t.wallet.connect}
       </button>
       {open.value && <WalletDialog onClose={() => (open.value = false)} />}
     </>
