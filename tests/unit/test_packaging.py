@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 UV = Path(sys.prefix) / "bin" / "uv"
 DEVELOPMENT_ONLY = {"ape", "numpy", "pandas", "solcx", "pytest", "hypothesis", "mypy", "IPython"}
-MOST_MEGABYTES = 110
+MOST_MEGABYTES = 125
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
