@@ -51,6 +51,7 @@ gas: setup ## measure the contracts' gas and compare with bench/gas/
 
 bench: setup ## measure the relay's speed and what it adds
 	@python bench/run.py
+	@python -m bench.plot
 
 lock: ## write requirements/*.lock and package-lock.json anew, from pyproject.toml and package.json
 	@test -x $(UV) || $(PYTHON) scripts/setup.py
