@@ -50,8 +50,8 @@ class Narration:
 
     def begin(self) -> Iterator[Json]:
         """The events before anything is said."""
-        yield self._event("response.created", response=dict(self.response))
-        yield self._event("response.in_progress", response=dict(self.response))
+        for kind in ("response.created", "response.in_progress"):
+            yield self._event(kind, response={**self.response, "output": []})
 
     def text(self, delta: str) -> Iterator[Json]:
         """More of a message's text."""
