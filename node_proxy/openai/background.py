@@ -51,6 +51,7 @@ KEEP_SECONDS = 0.5
 _ACCEPT_SECONDS = 10.0
 _CANCEL_SECONDS = 15.0
 _RESUMES = 5
+_KEEPS = 6
 _CANCEL = -1
 """Number of the part that asks the process at work to cancel."""
 
@@ -61,7 +62,11 @@ class CannotCancel(BadRequest):
 
 @dataclass(eq=False)
 class Running:
-    """A response at work in this process. events: (number, as sent). saved: how many of them are kept."""
+    """A response at work in this process. events: (number, as sent). saved: how many of them are kept.
+
+    spoke: whether anything of the answer has come. accepted: the provider has begun. answered: so has our answer to the
+    request, so that the provider's refusal can't be the answer any more.
+    """
 
     id: str
     access: Access
@@ -76,6 +81,7 @@ class Running:
     spoke: bool = False
     cancelling: bool = False
     ended: bool = False
+    answered: bool = False
     accepted: asyncio.Event = field(default_factory=asyncio.Event)
     refusal: NodeError | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -131,12 +137,14 @@ class Background:
             raise
         self._running[running.subscriber, id] = running
         running.task = asyncio.create_task(self._run(running, stack))
-        if keeps_state(access.definition):
+        running.answered = not keeps_state(access.definition)
+        if not running.answered:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_ACCEPT_SECONDS):
                     await running.accepted.wait()
             if running.refusal is not None:
                 raise running.refusal
+            running.answered = True
         return running
 
     async def answer(self, exchange: Exchange, running: Running, *, stream: bool) -> None:
@@ -186,7 +194,7 @@ class Background:
             raise
         except (NodeError, StorageFailed) as error:
             known = as_node_error(error)
-            if running.accepted.is_set() or not keeps_state(running.access.definition):
+            if running.answered or running.accepted.is_set():
                 await self._fail(running)
             else:
                 running.refusal = known
@@ -279,9 +287,8 @@ class Background:
         else:
             await running.access.charge(usage)
         running.shown = running.face.response({"status": "cancelled", "usage": response.get("usage")})
-        async with running.saving:
-            await running.turn.keep(running.shown, {"id": running.provider_id}, more=self._unsaved(running))
-            running.saved = len(running.events)
+        await self._keep(running, running.shown, {"id": running.provider_id})
+        running.saved = len(running.events)
         return "cancelled"
 
     async def _cancel_upstream(self, running: Running) -> Json | None:
@@ -302,11 +309,18 @@ class Background:
         if shown is None:
             raise ProviderGarbage("The assistant's provider sent a broken event.")
         last = (shown["sequence_number"], sse.event(shown["type"], shown))
-        async with running.saving:
-            await running.turn.keep(shown["response"], response, more=self._unsaved(running, last))
+        await self._keep(running, shown["response"], response, last)
         running.shown = shown["response"]
         running.events.append(last)
         running.saved = len(running.events)
+
+    async def _keep(self, running: Running, shown: Json, response: Json, *last: tuple[int, bytes]) -> None:
+        """Tries for a while: without its end the response would count as lost, whatever was charged."""
+        async with running.saving:
+            for attempt in range(_KEEPS):
+                if await running.turn.keep(shown, response, more=self._unsaved(running, *last)):
+                    return
+                await asyncio.sleep(2**attempt * KEEP_SECONDS)
 
     # -------------------------------------------------------------------------------------------------------- saving
 

@@ -148,6 +148,8 @@ class Turn:
             await self._in_conversation(prepared.conversation)
         elif any(_special(prepared.items)):
             body["input"] = await self._given([])
+        if body.get("input") == []:  # nothing new, which is said by saying nothing
+            del body["input"]
 
     async def _after_response(self, id: str) -> None:
         last = await self._objects.get(self._subscriber, "response", id)
@@ -297,20 +299,21 @@ class Turn:
 
     # ---------------------------------------------------------------------------------------------------------- after
 
-    async def keep(self, shown: Json, response: Json, *, more: Iterable[Step] = ()) -> None:
-        """Keeps the response and lets go of the conversation, all at once; durable when it returns.
+    async def keep(self, shown: Json, response: Json, *, more: Iterable[Step] = ()) -> bool:
+        """Keeps the response and lets go of the conversation, all at once; durable when it returns True.
 
         shown: the Response as the caller sees it. response: as its provider made it. more: further steps of the same
         transaction. A failure is logged and not raised: the answer was paid for.
         """
         steps = [*self._keeping(shown, response), *more]
-        if not steps:
-            return
         try:
-            await self._objects.write(*steps)
-            self._locked = ""
+            if steps:
+                await self._objects.write(*steps)
         except StorageFailed as error:
             log.error("history.not_kept", error=str(error))
+            return False
+        self._locked = ""
+        return True
 
     def _keeping(self, shown: Json, response: Json) -> Iterator[Step]:
         prepared, objects, answered = self._prepared, self._objects, shown["status"] in _ANSWERED
@@ -318,6 +321,8 @@ class Turn:
         calls = self._calls_of(response)
         if prepared.conversation and answered:
             yield from self._adding(given, shown["output"], calls)
+        elif self._mirror is not None:  # what its provider has now isn't known
+            yield objects.deleting_children(self._subscriber, "mirror", prepared.conversation)
         if prepared.store:
             yield objects.putting(self._row(shown, given, response, calls))
             if not prepared.conversation:
