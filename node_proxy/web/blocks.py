@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from node_proxy.access.guesses import client_of
 from node_proxy.asgi import Exchange
 from node_proxy.errors import AccessDenied, InvalidValue, ObjectNotFound, Unavailable
 from node_proxy.web.limits import Bucket
@@ -33,11 +34,14 @@ class BlockPages:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._reads = Bucket(600, 30, "blocks at once")
         self._of_a_wallet = Bucket(60, 60 / _AN_HOUR, "blocks from your wallet")
         self._of_all = Bucket(64 * 2**20, 64 * 2**20 / _AN_HOUR, "blocks")
 
     async def get(self, exchange: Exchange) -> None:
         """The block's bytes. Whoever reads them should compute the CID."""
+        proxies = self._services.settings.trusted_proxies
+        self._reads.take(client_of(exchange.client, exchange.header(b"x-forwarded-for"), proxies))
         try:
             cid = Cid.parse(exchange.params[0])
         except InvalidInput as error:
@@ -65,7 +69,6 @@ class BlockPages:
             raise BlockRefused("This node keeps no blocks: publish the metadata with `nvm-chain ipfs put` elsewhere.")
         self._of_a_wallet.take(session.subscriber)
         block = await exchange.body(MAX_BLOCK, services.settings.body_timeout)
-        self._of_all.take("all", len(block))
         try:
             found = await asyncio.to_thread(_read, block)
         except MetadataInvalid as error:
@@ -76,6 +79,7 @@ class BlockPages:
             expected = (session.subscriber, services.chain.chain_id, services.deployment.asset_registry)
             if (found.owner, found.chain_id, found.registry) != expected:
                 raise BlockRefused("The metadata is of another owner, chain or registry than those you signed in for.")
+        self._of_all.take("all", len(block))
         try:
             cid = await store.put(block)
         except NvmError as error:

@@ -108,9 +108,8 @@ class Catalogue:
         await exchange.respond_json(200, answer, headers=[(b"cache-control", b"no-cache")])
 
     async def entry(self, did: Did) -> Entry | None:
-        """One assistant, also one that can't be bought now; None where it isn't served here or can't be read."""
-        found = next((entry for entry in await self.entries() if entry.did == did), None)
-        return found or await self._entry(did)
+        """One assistant; None where it isn't served here or can't be read."""
+        return next((entry for entry in await self.entries() if entry.did == did), None)
 
     async def entries(self) -> list[Entry]:
         """All, as the chain stood a moment ago; what can't be read is left out."""

@@ -70,8 +70,15 @@ async def sign_in(tab: Tab) -> None:
 
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is missing: make setup")
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize(
+    ("width", "dark"),
+    [
+        pytest.param(1440, False, id="wide, light"),
+        pytest.param(390, True, id="narrow, dark"),
+        pytest.param(1440, True, id="wide, dark", marks=pytest.mark.long),
+        pytest.param(390, False, id="narrow, light", marks=pytest.mark.long),
+    ],
+)
 async def test_every_page(busy: Busy, browser: Browser, width: int, dark: bool) -> None:
     did = busy.one.did
     pages = {

@@ -125,6 +125,41 @@ async def test_a_transaction_survives_a_reload(world: World, browser: Browser) -
         tab.check()
 
 
+@pytest.mark.long
+async def test_a_transaction_that_was_dropped_is_given_up(world: World, browser: Browser) -> None:
+    plan = (await world.create_plan(title="Dropped")).plan_id
+    did, subscriber = (await world.register(plan)).did, await world.wallet()
+    async with open_tab(browser, world.node.url, BrowserWallet(subscriber, world.chain)) as tab:
+        await world.chain.rpc("evm_setAutomine", [False])
+        await world.chain.rpc("evm_setIntervalMining", [0])
+        try:
+            await start_buying(tab, did)
+            await tab.confirm()
+            (hash_,) = await tab.page.evaluate("JSON.parse(localStorage['nvm.transactions']).map((one) => one.hash)")
+            await world.chain.rpc("anvil_dropTransaction", [hash_])
+            await expect(tab.page.get_by_text("was replaced or dropped")).to_be_visible(timeout=120_000)
+        finally:
+            await world.chain.rpc("evm_setIntervalMining", [1])
+            await world.chain.rpc("evm_setAutomine", [True])
+        tab.check()
+
+
+async def test_a_session_that_ended_leads_to_signing_in_again(world: World, browser: Browser) -> None:
+    async with open_tab(browser, world.node.url, BrowserWallet(await world.wallet(), world.chain)) as tab:
+        page = tab.page
+        tab.expected.append("401 (Unauthorized)")
+        await tab.go("me?tab=keys")
+        await tab.connect()
+        await page.get_by_role("button", name="Sign in", exact=True).click()
+        await expect(page.get_by_role("heading", name="New API key")).to_be_visible()
+        await page.context.clear_cookies()
+        await page.get_by_role("button", name="Create key").click()
+        await page.get_by_role("button", name="Sign in", exact=True).click()
+        await page.get_by_role("button", name="Create key").click()
+        await expect(page.get_by_text("Your new key")).to_be_visible()
+        tab.check()
+
+
 async def test_the_wizard_survives_reloads_without_its_token(world: World, browser: Browser) -> None:
     builder, token = await world.wallet(), "sk-entered-and-forgotten-0123456789"
     await world.create_plan(title="For the wizard", owner=builder)

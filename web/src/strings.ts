@@ -47,6 +47,8 @@ export const strings = {
     stillWrongNetwork: (name: string) => `The wallet is still on another network. Choose ${name} in the wallet.`,
     refused: (name: string) => `The contract refuses this (${name}).`,
     reverted: 'The transaction was mined, but the contract refused it. Only the fee was spent.',
+    replaced:
+      'The chain no longer knows this transaction: the wallet replaced or dropped it. Look there before you try again.',
     tooPoor: (needed: string, held: string, symbol: string) =>
       `This takes up to ${needed} ${symbol}, and the wallet holds ${held} ${symbol}.`,
     tooFewTokens: (needed: string, held: string) => `This costs ${needed}, and the wallet holds ${held}.`,
@@ -124,6 +126,7 @@ export const strings = {
       pending: 'is waiting for a block…',
       confirmed: 'is confirmed.',
       reverted: 'failed; only the fee was spent.',
+      replaced: 'was replaced or dropped by the wallet.',
     },
   },
   new: {

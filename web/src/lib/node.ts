@@ -47,6 +47,12 @@ export function setCsrf(token: string) {
   csrf = token
 }
 
+let onSignedOut = () => {}
+/** Called when the node no longer knows the session. */
+export function whenSignedOut(listener: () => void) {
+  onSignedOut = listener
+}
+
 let known: Facts | null = null
 export async function loadFacts(): Promise<Facts> {
   known ??= await api<Facts>('GET', 'console.json')
@@ -77,6 +83,7 @@ export async function send(method: string, path: string, body?: unknown, headers
     throw new NodeFailed(t.errors.nodeGone, 0, 'unreachable')
   }
   if (!answer.ok) {
+    if (answer.status === 401 && !all.authorization) onSignedOut()
     const error = (await answer.json().catch(() => null))?.error
     throw new NodeFailed(
       error?.message ?? t.errors.status(answer.status),

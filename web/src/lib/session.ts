@@ -1,7 +1,7 @@
 /** Sign-In with Ethereum at the node: a cookie that scripts can't read, and the token that changes need. */
 
 import { effect, signal } from '@preact/signals'
-import { api, facts, type Session, setCsrf } from './node'
+import { api, facts, type Session, setCsrf, whenSignedOut } from './node'
 import { account, signMessage } from './wallet'
 
 export const session = signal<Session | null>(null)
@@ -10,6 +10,9 @@ export const signedIn = () => session.value !== null && session.value.subscriber
 
 export function startSession() {
   effect(() => setCsrf(session.value?.csrf_token ?? ''))
+  whenSignedOut(() => {
+    session.value = null
+  })
   session.value = facts().session
 }
 

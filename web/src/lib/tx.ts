@@ -30,10 +30,12 @@ export interface Sent {
   title: string
   tag: string
   at: number
-  state: 'pending' | 'confirmed' | 'reverted'
+  state: 'pending' | 'confirmed' | 'reverted' | 'replaced'
 }
 
 const KEY = 'nvm.transactions'
+/** Looks, about five seconds apart, after which a transaction that nobody knows counts as replaced or dropped. */
+const MISSING = 12
 
 export const asking = signal<Shown | null>(null)
 export const sent = signal<Sent[]>([])
@@ -129,6 +131,7 @@ export function follow(hash: Hex): Promise<void> {
 }
 
 async function wait(hash: Hex): Promise<void> {
+  let missing = 0
   for (let pause = 400; ; pause = Math.min(pause * 1.4, 5000)) {
     const receipt = await rpc<{ status: Hex } | null>('eth_getTransactionReceipt', [hash]).catch(() => null)
     if (receipt) {
@@ -136,6 +139,12 @@ async function wait(hash: Hex): Promise<void> {
       update(hash, good ? 'confirmed' : 'reverted')
       if (good) return
       throw new Reverted(t.errors.reverted)
+    }
+    const known = await rpc('eth_getTransactionByHash', [hash]).catch(() => true)
+    missing = known ? 0 : missing + 1
+    if (missing >= MISSING) {
+      update(hash, 'replaced')
+      throw new Reverted(t.errors.replaced)
     }
     await new Promise((resolve) => setTimeout(resolve, pause))
   }

@@ -87,7 +87,7 @@ export default function Wizard() {
     if (step === CREATE && !done) form.set({ step: REVIEW })
     // It was sent before the page was loaded again: nothing but its block is missing.
     const before = sent.value.find(
-      (one) => registering && one.tag === `asset:${registering}` && one.state !== 'reverted',
+      (one) => registering && one.tag === `asset:${registering}` && ['pending', 'confirmed'].includes(one.state),
     )
     if (!before || done) return
     waiting.value = true

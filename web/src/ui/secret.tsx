@@ -31,6 +31,8 @@ export function SecretField({
             class="mono"
             value={value}
             autocomplete="off"
+            data-1p-ignore
+            data-lpignore="true"
             spellcheck={false}
             onInput={(event) => onInput(event.currentTarget.value)}
           />
