@@ -29,11 +29,12 @@ from node_proxy.errors import (
 from node_proxy.openai import ids
 from node_proxy.openai.calls import Access, Calls
 from node_proxy.openai.face import TERMINAL, Face
-from node_proxy.openai.history import History, Turn
+from node_proxy.openai.history import History
 from node_proxy.openai.metering import read_usage
 from node_proxy.openai.objects import Objects, Step, Stored
 from node_proxy.openai.request import Prepared
 from node_proxy.openai.streaming import provider_error
+from node_proxy.openai.turn import Turn
 from node_proxy.openai.upstream import Upstream, keeps_state
 from node_proxy.relay import sse
 from node_proxy.relay.heartbeat import Heartbeat

@@ -11,12 +11,14 @@ from node_proxy.errors import InvalidValue, ObjectNotFound
 from node_proxy.openai import ids
 from node_proxy.openai.assistants_api.standing import Members
 from node_proxy.openai.calls import Calls
-from node_proxy.openai.history import History, listed, locked
+from node_proxy.openai.history import History
 from node_proxy.openai.inputs import MAX_ITEMS, check_items
+from node_proxy.openai.kept_items import listed
 from node_proxy.openai.objects import Objects, Step, Stored
 from node_proxy.openai.paging import page, window
 from node_proxy.openai.request import UnknownParameter, check_metadata
 from node_proxy.openai.room import Room
+from node_proxy.openai.turn import locked
 from node_proxy.openai.upstream import forget
 from nvm_chain.policy import Policy
 from nvm_chain.text import show

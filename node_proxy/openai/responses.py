@@ -16,9 +16,10 @@ from node_proxy.ledger.base import Charge
 from node_proxy.openai.background import Background
 from node_proxy.openai.calls import Access, Calls, credit_comment, credit_headers
 from node_proxy.openai.face import TERMINAL
-from node_proxy.openai.history import History, Turn, needs_turn
+from node_proxy.openai.history import History
 from node_proxy.openai.metering import read_usage
 from node_proxy.openai.request import Prepared, prepare
+from node_proxy.openai.turn import Turn, needs_turn
 from node_proxy.relay import sse
 from node_proxy.relay.heartbeat import Heartbeat
 from node_proxy.relay.provider import classify
