@@ -25,7 +25,7 @@ def _definition(**members: Any) -> Definition:
         (asking.run_create, {"temperature": 3}, "temperature"),
         (asking.run_create, {"temperature": True}, "temperature"),
         (asking.run_create, {"max_prompt_tokens": 255}, "max_prompt_tokens"),
-        (asking.run_create, {"max_completion_tokens": 0}, "max_completion_tokens"),
+        (asking.run_create, {"max_completion_tokens": 15}, "max_completion_tokens"),
         (asking.run_create, {"stream": "yes"}, "stream"),
         (asking.run_create, {"reasoning_effort": "most"}, "reasoning_effort"),
         (asking.run_create, {"metadata": {"a": 1}}, "metadata.a"),
@@ -81,11 +81,11 @@ def test_a_run_is_said_in_responses_words() -> None:
     }
     asked = asking.run_create("", body)
     hosted = _definition(tools=({"type": "file_search", "vector_store_ids": ["vs_builder"]},))
-    assert asking.responses_request(asked, hosted, spent=30) == {
+    assert asking.responses_request(asked, hosted) == {
         "instructions": "Be kind.\nBe brief.",
         "temperature": 0.5,
         "top_p": 1,
-        "max_output_tokens": 70,
+        "max_output_tokens": 100,
         "tools": [{"type": "function", **function}],
         "tool_choice": {"type": "function", "name": "weather"},
         "parallel_tool_calls": False,

@@ -29,7 +29,7 @@ MAX_MESSAGES = 100
 """Messages that one request may add, at the making of a thread or of a run."""
 
 _BYTES_PER_TOKEN = 4
-_FEWEST_TOKENS = 256
+_FEWEST_PROMPT, _FEWEST_OUTPUT = 256, 16
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 # ------------------------------------------------------------------------------------------------------------ requests
@@ -114,8 +114,8 @@ _run: dict[str, Check] = {
     "metadata": checks.metadata,
     "temperature": number(0, 2),
     "top_p": number(0, 1),
-    "max_prompt_tokens": whole(_FEWEST_TOKENS),
-    "max_completion_tokens": whole(1),
+    "max_prompt_tokens": whole(_FEWEST_PROMPT),
+    "max_completion_tokens": whole(_FEWEST_OUTPUT),
     "truncation_strategy": _truncation,
     "tool_choice": _tool_choice,
     "parallel_tool_calls": flag,
@@ -180,16 +180,13 @@ _OLD_NAMES = {
 }
 
 
-def responses_request(asked: Json, definition: Definition, spent: int = 0) -> Json:
-    """The run's parameters in Responses' words, still to be checked against the builder's policy.
-
-    spent: completion tokens that earlier rounds of the run used.
-    """
+def responses_request(asked: Json, definition: Definition) -> Json:
+    """The run's parameters in Responses' words, still to be checked against the builder's policy."""
     request: Json = {name: asked[name] for name in ("temperature", "top_p", "parallel_tool_calls") if name in asked}
     if instructions := own_instructions(asked):
         request["instructions"] = instructions
     if "max_completion_tokens" in asked:
-        request["max_output_tokens"] = max(1, asked["max_completion_tokens"] - spent)
+        request["max_output_tokens"] = asked["max_completion_tokens"]
     if "reasoning_effort" in asked:
         request["reasoning"] = {"effort": asked["reasoning_effort"]}
     if asked.get("metadata"):

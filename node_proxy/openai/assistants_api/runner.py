@@ -18,13 +18,13 @@ from node_proxy.errors import (
     AssetNotFound,
     BadRequest,
     InvalidValue,
-    NodeError,
     NotYours,
     ObjectNotFound,
     StorageUnavailable,
 )
-from node_proxy.openai.assistants_api import asking, content, narration, shapes
-from node_proxy.openai.assistants_api.progress import Progress, tokens
+from node_proxy.openai.assistants_api import asking, content, shapes, unheld
+from node_proxy.openai.assistants_api.progress import Progress
+from node_proxy.openai.assistants_api.questions import Questions
 from node_proxy.openai.assistants_api.running import Running
 from node_proxy.openai.assistants_api.shapes import Json
 from node_proxy.openai.assistants_api.shelf import Shelf, new_id
@@ -90,7 +90,7 @@ class Runner:
                 did=str(did),
             )
             running = await self._running(shelf, access, stored, progress, history)
-            running.first_question()
+            running.ready()
             self._hold(running)  # before anybody can see it: what is active and held by nobody counts as interrupted
             try:
                 await self._claim(shelf, thread, key, stored, added)
@@ -136,14 +136,13 @@ class Runner:
             raise asking.in_old_words(error) from None
         items = await self._attach(access, prepared.body.pop("input"))
         prepared.body["store"] = False
+        questions = Questions(access, progress, prepared.body, frozenset(prepared.caller_params), items)
         return Running(
             shelf,
             access,
             stored,
             progress,
-            body=prepared.body,
-            params=frozenset(prepared.caller_params),
-            history=items,
+            questions,
             drain_timeout=self._calls.settings.drain_timeout,
             ended=self._ended,
         )
@@ -206,58 +205,9 @@ class Runner:
         if run["status"] == "requires_action" and not stored.data["ending"]:
             if run["expires_at"] > time.time():
                 return stored
-            return await self._end_unheld(shelf, stored, key, "expired")
+            return await unheld.end(self._calls, shelf, stored, key, "expired", charged=True)
         status = stored.data["ending"] or ("cancelled" if run["status"] == "cancelling" else "failed")
-        return await self._end_unheld(shelf, stored, key, status, interrupted=True)
-
-    async def _end_unheld(
-        self, shelf: Shelf, stored: Stored, key: ApiKey, status: str, *, interrupted: bool = False
-    ) -> Stored:
-        """Ends a run that no process holds. What its rounds used is charged unless the node interrupted it."""
-        now, progress = int(time.time()), Progress(**stored.data["progress"])
-        run = {
-            **stored.data["run"],
-            "status": status,
-            "required_action": None,
-            "expires_at": None,
-            "usage": tokens(progress.usage),
-        }
-        if f"{status}_at" in run:
-            run[f"{status}_at"] = now
-        if status == "failed":
-            message = "The node was stopped while it worked on this run. Nothing was charged."
-            run["last_error"] = {"code": "server_error", "message": message}
-        saved = await self._objects.update(replace(stored, data={**stored.data, "run": run}))
-        if saved is None:
-            return await shelf.run(stored.parent, stored.id)
-        await self._end_parts(shelf, stored, status, now)
-        log.info("run.ended_unheld", run=stored.id, status=status)
-        if not interrupted and progress.rounds:
-            try:
-                did = Did.parse(stored.did)
-                async with self._calls.access(key, did, request_id=stored.id, facts={}) as access:
-                    await access.charge(progress.usage)
-            except NodeError as error:
-                log.warning("run.not_charged", run=stored.id, error=error.code)
-        return saved
-
-    async def _end_parts(self, shelf: Shelf, stored: Stored, status: str, now: int) -> None:
-        """Ends the steps and messages that were under way."""
-        async for one in shelf.all("step", stored.id):
-            step = one.data["step"]
-            if step["status"] != "in_progress":
-                continue
-            list(narration.stop_step(step, status, now))
-            await self._objects.put(one)
-            details = step["step_details"]
-            if details["type"] == "message_creation":
-                with suppress(NodeError):
-                    message = await shelf.message(stored.parent, details["message_creation"]["message_id"])
-                    if message.data["message"]["status"] == "in_progress":
-                        message.data["message"].update(
-                            status="incomplete", incomplete_at=now, incomplete_details={"reason": f"run_{status}"}
-                        )
-                        await self._objects.put(message)
+        return await unheld.end(self._calls, shelf, stored, key, status, charged=False)
 
     # -------------------------------------------------------------------------------------------------------- go on
 
@@ -306,26 +256,21 @@ class Runner:
             return running
 
     async def cancel(self, key: ApiKey, shelf: Shelf, stored: Stored) -> Stored:
-        """Raises BadRequest for a run that can't be cancelled any more."""
+        """The run, cancelling, or cancelled where nobody held it. Raises BadRequest for one that has ended."""
         while True:
-            run = stored.data["run"]
+            run, owner = stored.data["run"], stored.data["owner"]
             if run["status"] not in ("queued", "in_progress", "requires_action"):
                 raise NotWaiting(f"Cannot cancel run with status '{run['status']}'.")
-            waiting = run["status"] == "requires_action"
-            saved = await self._objects.update(
-                replace(stored, data={**stored.data, "run": {**run, "status": "cancelling"}})
-            )
+            running = self._held.get(stored.id)
+            if running is None and (owner == self._objects.owner or await self._objects.is_gone(owner)):
+                return await unheld.end(self._calls, shelf, stored, key, "cancelled", charged=True)
+            cancelling = {**stored.data, "run": {**run, "status": "cancelling"}}
+            saved = await self._objects.update(replace(stored, data=cancelling))
             if saved is not None:
-                break
+                if running is not None:
+                    running.stop("cancelled")
+                return saved
             stored = await shelf.run(stored.parent, stored.id)
-        running = self._held.get(stored.id)
-        if running is not None:
-            running.stop("cancelled")
-        elif waiting and (
-            saved.data["owner"] == self._objects.owner or await self._objects.is_gone(saved.data["owner"])
-        ):
-            await self._end_unheld(shelf, saved, key, "cancelled")
-        return saved
 
     # ------------------------------------------------------------------------------------------------------ all of them
 

@@ -9,14 +9,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
-from dataclasses import replace
-from typing import Any
+from contextlib import AsyncExitStack, suppress
 
 import orjson
 
 from node_proxy import logs
-from node_proxy.dialects import Answer
 from node_proxy.errors import (
     AssetUnusable,
     BadRequest,
@@ -29,38 +26,34 @@ from node_proxy.errors import (
     as_node_error,
 )
 from node_proxy.ledger.base import Charge
-from node_proxy.openai.assistants_api import asking, narration, shapes
+from node_proxy.openai.assistants_api import narration, shapes
 from node_proxy.openai.assistants_api.audience import DONE, Audience, Stream
 from node_proxy.openai.assistants_api.narration import Narration, Unable
 from node_proxy.openai.assistants_api.progress import Progress, tokens
+from node_proxy.openai.assistants_api.questions import Question, Questions
+from node_proxy.openai.assistants_api.record import Record, TakenOver
 from node_proxy.openai.assistants_api.shapes import Json
 from node_proxy.openai.assistants_api.shelf import Shelf, new_id
+from node_proxy.openai.assistants_api.unheld import STOPPED
 from node_proxy.openai.calls import Access, credit_comment
 from node_proxy.openai.face import TERMINAL
 from node_proxy.openai.metering import read_usage
 from node_proxy.openai.objects import Stored
-from node_proxy.pricing import Usage
+from node_proxy.openai.streaming import read_to_the_end, response_of
 from node_proxy.relay import sse
-from node_proxy.relay.provider import classify
 
 log = logs.get("runs")
 
-_TAIL_SECONDS = 0.5
+_SILENCE = 10.0
+"""Seconds that a cancelled answer of which nothing had come yet may still take to say what it used."""
+
 _TRIES = 8
-
-Question = AbstractAsyncContextManager[Answer]
-
-
-class TakenOver(Exception):
-    """Another process goes on with the run."""
 
 
 class Running:
     """A run under way. `start` it once; it ends by itself and leaves nothing reserved.
 
-    access: open; `owns` hands over how it is closed. stored: the run as it is kept. body: the Responses request without
-    its input; params: names in it whose faults are the caller's. history: the thread's messages as input items.
-    ended: called at the end.
+    access: open; `owns` hands over how it is closed. stored: the run as it is kept. ended: called at the end.
     """
 
     def __init__(
@@ -69,29 +62,23 @@ class Running:
         access: Access,
         stored: Stored,
         progress: Progress,
+        questions: Questions,
         *,
-        body: Json,
-        params: frozenset[str],
-        history: list[Json],
         drain_timeout: float,
         ended: Callable[[Running], None],
     ) -> None:
         self.run: Json = stored.data["run"]
         self.thread_id = stored.parent
         self.facts = access.facts
-        self._shelf = shelf
         self._access = access
         self._stack = AsyncExitStack()
-        self._stored = stored
         self._progress = progress
-        self._body = body
-        self._params = params
-        self._history = history
+        self._record = Record(shelf, stored, self.run, progress, lambda: self.stop("cancelled"))
+        self._questions = questions
         self._question: Question | None = None
         self._drain_timeout = drain_timeout
         self._on_end = ended
         self._audience = Audience(shelf, self.run["id"], self.thread_id)
-        self._saving = asyncio.Lock()
         self._narration: Narration | None = None
         self._waiting: list[Json] = []
         self._outputs: dict[str, str] | None = None
@@ -101,7 +88,7 @@ class Running:
         self._paused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
-        self._deleted = self._taken = False
+        self._taken = self._concluding = self._begun = False
         self._charge: Charge | None = None
         self.hung_up = False
 
@@ -113,7 +100,15 @@ class Running:
 
     def kept(self, stored: Stored) -> None:
         """The record that it goes on from."""
-        self._stored = stored
+        self._record.goes_on_from(stored)
+
+    def ready(self) -> None:
+        """Puts the first question into the dialect's words, so that what it can't say is refused at once.
+
+        Raises BadRequest, AssetUnusable.
+        """
+        if self._questions.limit() is None:
+            self._question = self._questions.next()
 
     def start(self) -> None:
         """Goes on in the background until the run ends."""
@@ -146,7 +141,7 @@ class Running:
         self._outputs = outputs
         self.run.update(status="queued", required_action=None)
         try:
-            await self._save()
+            await self._record.save()
         except BaseException:
             self._outputs = None
             self.run.update(status="requires_action", required_action=asked)
@@ -156,18 +151,12 @@ class Running:
     def stop(self, status: str) -> None:
         """Ends it early, as `cancelled` or `expired`: what was used meanwhile is still counted, for a while."""
         if self._ending is None:
-            self._ending = status
-            if status == "cancelled" and not self._deleted:
+            self._ending = self._record.ending = status
+            if status == "cancelled":
                 self.run["status"] = "cancelling"
                 self._audience.tell("thread.run.cancelling", self.run)
             self._hurry()
             self._wake.set()
-
-    def let_go(self) -> None:
-        """Another process has it now."""
-        self._taken = True
-        if self._task is not None:
-            self._task.cancel()
 
     async def close(self) -> None:
         """The node stops: a run that waits may be gone on with later, any other has failed."""
@@ -201,7 +190,7 @@ class Running:
             raise
         except asyncio.CancelledError:
             if not self._taken and not self.waits:
-                await self._fail(NodeError("The node was stopped while it worked on this run. Nothing was charged."))
+                await self._fail(NodeError(STOPPED))
             raise
         except NodeError as error:
             await self._fail(error)
@@ -218,7 +207,9 @@ class Running:
             await self._wake.wait()
             self._wake.clear()
             if self._ending is not None:
-                await self._save()  # claims the end: whoever goes on with the run elsewhere has it already, or never
+                await (
+                    self._record.save()
+                )  # claims the end: whoever goes on with the run elsewhere has it already, or never
                 await self._end(self._ending)
                 return
             if self._outputs is not None:
@@ -237,104 +228,71 @@ class Running:
         self._audience.tell("thread.run.queued", run)
         run.update(status="in_progress", started_at=run["started_at"] or _now())
         self._audience.tell("thread.run.in_progress", run)
-        if self._ending is None and (reason := self._limit()) is not None:
+        if self._ending is None and (reason := self._questions.limit()) is not None:
             await self._end("incomplete", reason=reason)
             return False
         question, self._question = self._question, None
         told = self._narration = Narration(run, self._access.ids, new_id)
         self._audience.said = told.said
-        saving = asyncio.create_task(self._save())
+        saving = asyncio.create_task(self._record.save())
         try:
-            return await self._hear(told, question or self._ask())
+            return await self._hear(told, question or self._questions.next())
         finally:
             with suppress(StorageUnavailable):  # the next one tells
                 await saving
 
-    def _limit(self) -> str | None:
-        """Which of its own limits the run has reached before this round."""
-        asked, used = self._progress.asked, self._progress.usage or Usage()
-        if self._progress.rounds and used.output_tokens >= asked.get("max_completion_tokens", 1 << 62):
-            return "max_completion_tokens"
-        most = asked.get("max_prompt_tokens")
-        left = None if most is None else most - used.input_tokens
-        instructions = str(self._body.get("instructions", ""))
-        fitting = asking.fit(self._history, self._progress.items, instructions, left)
-        if fitting is None or (left is not None and left <= 0):
-            return "max_prompt_tokens"
-        self._history = fitting
-        return None
-
-    def _ask(self) -> Question:
-        body: Json = {**self._body, "input": [*self._history, *self._progress.items]}
-        most = self._progress.asked.get("max_completion_tokens")
-        if self._progress.rounds:
-            if most is not None:
-                body["max_output_tokens"] = max(1, most - (self._progress.usage or Usage()).output_tokens)
-            if body.get("tool_choice") not in (None, "auto", "none"):
-                body["tool_choice"] = "auto"  # the choice was made; forced again, it would never end
-        return self._access.ask(body, caller_params=self._params)
-
-    def first_question(self) -> None:
-        """Puts the first question into the dialect's words, so that what it can't say is refused at once.
-
-        Raises BadRequest.
-        """
-        if self._limit() is None:
-            self._question = self._ask()
-
     async def _hear(self, told: Narration, question: Question) -> bool:
         """Tells the answer as it comes. Raises ProviderError."""
+        self._concluding = self._begun = False
         try:
             async with asyncio.timeout(None) as self._bound:
                 if self._ending is not None:
                     self._hurry()
                 async with question as answer:
                     events = answer.events()
-                    last = await self._hear_out(told, events)
+                    response = await self._hear_out(told, events)
+                    self._concluding = True  # from here on it goes to its end, whatever happens
                     self._bound.reschedule(None)
-                    waits = await self._conclude(told, last)
-                    await _read_to_the_end(events)
+                    waits = await self._conclude(told, response)
+                    await read_to_the_end(events)
                     return waits
         except TimeoutError:
             if self._ending is None:
                 raise
-            await self._end(self._ending, unknown=True)
+            await self._end(self._ending, cut_off=True)
             return False
         finally:
             self._bound = None
 
     async def _hear_out(self, told: Narration, events: AsyncIterator[list[sse.Event]]) -> Json:
-        """The event that ends the answer; the others are told."""
+        """The finished response; the events before its end are told."""
         async for group in events:
             for event in group:
                 if event.data == b"[DONE]":
                     continue
                 try:
                     value = orjson.loads(event.data)
-                    kind = str(value["type"])
+                    kind = value["type"]
                 except (orjson.JSONDecodeError, KeyError, TypeError):
                     raise ProviderGarbage("The assistant's provider sent a broken event.") from None
-                if kind == "error":
-                    raise _provider_error(value)
-                if kind in TERMINAL:
-                    if not isinstance(value.get("response"), dict):
-                        raise ProviderGarbage("The assistant's provider sent a broken event.")
-                    return {"type": kind, "response": value["response"]}
+                if kind in TERMINAL or kind == "error":
+                    return response_of(value)
                 if self._ending is None:
-                    try:
-                        self._audience.tell_all(told.tell(value))
-                    except Unable as error:
-                        raise AssetUnusable(
-                            "This assistant calls a kind of tool that the Assistants API doesn't have: "
-                            "use it through Responses."
-                        ) from error
+                    self._tell(told, value)
         raise ProviderGarbage("The assistant's provider broke off before the end of its answer.")
 
-    async def _conclude(self, told: Narration, last: Json) -> bool:
+    def _tell(self, told: Narration, value: Json) -> None:
+        try:
+            self._audience.tell_all(told.tell(value))
+        except Unable as error:
+            raise AssetUnusable(
+                "This assistant calls a kind of tool that the Assistants API doesn't have: use it through Responses."
+            ) from error
+        self._begun = self._begun or bool(told.steps)
+
+    async def _conclude(self, told: Narration, response: Json) -> bool:
         """The answer is there. Whether the caller has to go on."""
-        response, status = last["response"], last["type"].removeprefix("response.")
-        if status == "failed":
-            raise _provider_failure(response)
+        status = response["status"]
         usage, progress = read_usage(response), self._progress
         progress.add(usage)
         self._access.ended(status)
@@ -389,19 +347,18 @@ class Running:
 
     # ----------------------------------------------------------------------------------------------------------- ends
 
-    async def _end(self, status: str, *, reason: str | None = None, unknown: bool = False) -> None:
-        """Ends the run, charged. reason: why it is incomplete. unknown: what was used at last, nobody said."""
+    async def _end(self, status: str, *, reason: str | None = None, cut_off: bool = False) -> None:
+        """Ends the run, charged. reason: why it is incomplete. cut_off: nobody said what the last answer used."""
         if status in ("cancelled", "expired"):
             self._stop_all(status)
         elif status == "incomplete":
             self._stop_all("cancelled")
             self.run["incomplete_details"] = {} if reason is None else {"reason": reason}
-        if self._progress.rounds or unknown:
-            fixed = self._access.definition.pricing.mode == "fixed"
-            if unknown and not fixed:
-                self._charge = await self._access.charge_most()
-            else:
-                self._charge = await self._access.charge(self._progress.usage, hung_up=self.hung_up)
+        if cut_off and self._begun and not self._fixed:
+            # Anything less could be had by cancelling one word before the end.
+            self._charge = await self._access.charge_most()
+        elif cut_off or self._progress.rounds:
+            self._charge = await self._access.charge(self._progress.usage, hung_up=self.hung_up)
         await self._close(status)
 
     async def _fail(self, error: NodeError) -> None:
@@ -426,6 +383,7 @@ class Running:
             expires_at=None,
             usage=tokens(self._progress.usage),
         )
+        self._record.credits = None if self._charge is None else self._charge.credits
         if f"{status}_at" in run:
             run[f"{status}_at"] = _now()
         self._progress.calls = []
@@ -445,14 +403,19 @@ class Running:
                 self._audience.tell_all(narration.stop_step(step, status, _now()))
         self._waiting = []
 
+    @property
+    def _fixed(self) -> bool:
+        """Whether the price doesn't depend on what is used."""
+        return self._access.definition.pricing.mode == "fixed" or self._access.max_credits == 0
+
     def _hurry(self) -> None:
         """The caller has left it: reads on for the usage only, and only where the price depends on it."""
-        if self._bound is not None:
-            definition = self._access.definition
-            useful = definition.pricing.mode != "fixed" and self._access.max_credits > 0
-            at = asyncio.get_running_loop().time() + (self._drain_timeout if useful else 0)
-            with suppress(RuntimeError):  # it is over just now
-                self._bound.reschedule(at)
+        if self._bound is None or self._concluding:
+            return
+        patience = self._drain_timeout if self._begun else min(self._drain_timeout, _SILENCE)
+        at = asyncio.get_running_loop().time() + (0 if self._fixed else patience)
+        with suppress(RuntimeError):  # it is over just now
+            self._bound.reschedule(at)
 
     # ---------------------------------------------------------------------------------------------------- keeping
 
@@ -461,56 +424,21 @@ class Running:
         for number in range(_TRIES):
             try:
                 await self._audience.flush()
-                await self._save()
+                await self._record.save()
                 return
             except StorageUnavailable:
                 if number == _TRIES - 1:
                     raise
                 await asyncio.sleep(min(2.0, 0.1 * 2**number))
 
-    async def _save(self) -> None:
-        """Keeps the run. Raises TakenOver, StorageUnavailable."""
-        async with self._saving:
-            while not self._deleted:
-                data: dict[str, Any] = {
-                    "run": dict(self.run),
-                    "owner": self._shelf.objects.owner,
-                    "ending": self._ending,
-                    "progress": self._progress.json(),
-                    "credits": None if self._charge is None else self._charge.credits,
-                }
-                saved = await self._shelf.objects.update(replace(self._stored, data=data))
-                if saved is not None:
-                    self._stored = saved
-                    return
-                await self._catch_up()
-            # The thread was deleted meanwhile: so is what was made in it since.
-            await self._shelf.objects.delete(self._shelf.subscriber, "thread", self.thread_id)
-
-    async def _catch_up(self) -> None:
-        """Works in what somebody else changed: metadata, a cancellation, another owner, a deletion."""
-        current = await self._shelf.objects.get(self._shelf.subscriber, "run", self.run["id"])
-        if current is None:
-            self._deleted = True
-            self.stop("cancelled")
-            return
-        if current.data["owner"] != self._shelf.objects.owner:
-            raise TakenOver
-        self.run["metadata"] = current.data["run"]["metadata"]
-        self._stored = current
-        if current.data["run"]["status"] == "cancelling" and self.run["status"] in shapes.ACTIVE:
-            self.stop("cancelled")
-
     async def look(self) -> None:
         """Looks whether another process cancelled the run, deleted it or goes on with it. Raises StorageUnavailable."""
-        async with self._saving:
-            current = await self._shelf.objects.get(self._shelf.subscriber, "run", self.run["id"])
-            if current is not None and current.version == self._stored.version:
-                return
-            try:
-                await self._catch_up()
-            except TakenOver:
-                self.let_go()
+        try:
+            await self._record.look()
+        except TakenOver:
+            self._taken = True
+            if self._task is not None:
+                self._task.cancel()
 
 
 def _now() -> int:
@@ -521,28 +449,3 @@ def _error_code(error: NodeError) -> str:
     if isinstance(error, ProviderBusy):
         return "rate_limit_exceeded"
     return "invalid_prompt" if isinstance(error, BadRequest | ProviderRejected) else "server_error"
-
-
-def _provider_failure(response: Json) -> NodeError:
-    error = response.get("error")
-    code = error.get("code") if isinstance(error, dict) else None
-    if code == "rate_limit_exceeded":
-        return ProviderBusy("The assistant's provider asks to slow down. Nothing was charged; try again later.")
-    return ProviderGarbage("The assistant's provider failed on this run. Nothing was charged.")
-
-
-def _provider_error(value: Json) -> NodeError:
-    """An `error` event in our words."""
-    nested = value.get("error")
-    fields = nested if isinstance(nested, dict) else value
-    code, kind = (text if isinstance(text := fields.get(name), str) else "" for name in ("code", "type"))
-    status = 429 if "rate_limit" in code or "rate_limit" in kind else 500
-    return classify(status, code, kind, "", {}, frozenset())
-
-
-async def _read_to_the_end(events: AsyncIterator[list[sse.Event]]) -> None:
-    """Reads what little follows the last event, so that the connection to the provider can be used again."""
-    with suppress(TimeoutError, NodeError):
-        async with asyncio.timeout(_TAIL_SECONDS):
-            async for _ in events:
-                pass

@@ -2,7 +2,7 @@
 
 thread   data {thread, active}: the object, and the id of the run that has it to itself (or had it last)
 message  data {message, said?}: under its thread; `said` is an answer's text without citation marks
-run      data {run, owner, …}: under its thread, see `running`
+run      data {run, owner, …}: under its thread, see `record`
 step     data {step}: under its run
 """
 

@@ -86,7 +86,8 @@ class Surface:
 
         def left() -> None:
             running.hung_up = True
-            stream.put_nowait(None)
+            if not exchange.heard:
+                stream.put_nowait(None)
 
         exchange.on_gone(left)
         with self.heartbeat.on(exchange):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 from node_proxy.access.keys import ApiKey
 from node_proxy.asgi import Exchange
 from node_proxy.openai.assistants_api import asking, shapes
-from node_proxy.openai.assistants_api.runner import new_message
+from node_proxy.openai.assistants_api.runner import NotWaiting, new_message
 from node_proxy.openai.assistants_api.shapes import Json
 from node_proxy.openai.assistants_api.shelf import Shelf, missing, new_id
 from node_proxy.openai.assistants_api.surface import Surface
@@ -55,7 +56,7 @@ class ThreadPages:
         stored = await shelf.objects.get(shelf.subscriber, "run", active) if active else None
         if stored is not None:
             stored = await self._surface.runner.settle(shelf, stored, key)
-            if stored.data["run"]["status"] in ("queued", "in_progress", "requires_action"):
+            with suppress(NotWaiting):
                 await self._surface.runner.cancel(key, shelf, stored)
 
 
