@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -28,11 +28,12 @@ from node_proxy.errors import (
 )
 from node_proxy.openai import ids
 from node_proxy.openai.calls import Access, Calls
-from node_proxy.openai.face import TERMINAL, Face
+from node_proxy.openai.face import TERMINAL
 from node_proxy.openai.history import History
 from node_proxy.openai.metering import read_usage
 from node_proxy.openai.objects import Objects, Step, Stored
 from node_proxy.openai.request import Prepared
+from node_proxy.openai.running import Running
 from node_proxy.openai.streaming import provider_error
 from node_proxy.openai.turn import Turn
 from node_proxy.openai.upstream import Upstream, keeps_state
@@ -59,52 +60,6 @@ _CANCEL = -1
 
 class CannotCancel(BadRequest):
     """The response doesn't run in the background, or has come to its end (HTTP 400)."""
-
-
-@dataclass(eq=False)
-class Running:
-    """A response at work in this process. events: (number, as sent). saved: how many of them are kept.
-
-    spoke: whether anything of the answer has come. accepted: the provider has begun. answered: so has our answer to the
-    request, so that the provider's refusal can't be the answer any more.
-    """
-
-    id: str
-    access: Access
-    prepared: Prepared
-    turn: Turn
-    face: Face
-    shown: Json
-    events: list[tuple[int, bytes]] = field(default_factory=list)
-    saved: int = 0
-    provider_id: str = ""
-    provider_number: int = -1
-    spoke: bool = False
-    cancelling: bool = False
-    ended: bool = False
-    answered: bool = False
-    accepted: asyncio.Event = field(default_factory=asyncio.Event)
-    refusal: NodeError | None = None
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-    saving: asyncio.Lock = field(default_factory=asyncio.Lock)
-    reader: asyncio.Task[Json] | None = None
-    task: asyncio.Task[None] | None = None
-
-    @property
-    def subscriber(self) -> str:
-        """Whose it is."""
-        return self.access.key.subscriber
-
-    def wake(self) -> None:
-        """Tells whoever listens that there is something new."""
-        self.changed.set()
-        self.changed = asyncio.Event()
-
-    def cancel(self) -> None:
-        """Stops the work, which then ends as cancelled."""
-        self.cancelling = True
-        if self.reader is not None:
-            self.reader.cancel()
 
 
 class Background:
