@@ -19,6 +19,10 @@ import { NeedsWallet } from '../ui/wallet'
 
 export default function AssetPage() {
   const did = route.value.path[1] ?? ''
+  return <One key={did} did={did} />
+}
+
+function One({ did }: { did: string }) {
   const found = useLoad(() => describe(did), `${did}${account.value}${confirmed.value}`)
   const sharing = useSignal(false)
   const buying = useSignal<Way | null>(null)

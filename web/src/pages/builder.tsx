@@ -1,6 +1,7 @@
 /** What a builder has: assistants, plans, sales, earnings. */
 
 import { restate, route } from '../lib/route'
+import { account } from '../lib/wallet'
 import { strings as t } from '../strings'
 import { Page, Tabs } from '../ui/basics'
 import { NeedsWallet } from '../ui/wallet'
@@ -18,7 +19,7 @@ export default function Builder() {
     <Page title={did ? t.builder.manage : t.builder.title} lead={did ? undefined : t.builder.lead}>
       <NeedsWallet why={t.builder.why}>
         {did ? (
-          <Manage did={did} />
+          <Manage key={`${did}${account.value}`} did={did} />
         ) : (
           <>
             <Tabs
@@ -28,7 +29,7 @@ export default function Builder() {
               onPick={(tab) => restate('builder', { tab })}
             />
             <div role="tabpanel" aria-label={t.builder.tabs[tab]}>
-              {tab === 'plans' ? <Plans /> : <Assets />}
+              {tab === 'plans' ? <Plans key={account.value} /> : <Assets key={account.value} />}
             </div>
           </>
         )}

@@ -56,7 +56,7 @@ export default function Operator() {
   return (
     <Page title={t.operator.title} lead={t.operator.lead}>
       <NeedsLogin why={t.operator.why}>
-        <Shown />
+        <Shown key={account.value} />
       </NeedsLogin>
     </Page>
   )

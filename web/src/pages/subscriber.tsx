@@ -1,6 +1,7 @@
 /** My plans: what the wallet holds, keys, usage, playground. */
 
 import { restate, route } from '../lib/route'
+import { account } from '../lib/wallet'
 import { strings as t } from '../strings'
 import { Page, Tabs } from '../ui/basics'
 import { NeedsLogin, NeedsWallet } from '../ui/wallet'
@@ -27,11 +28,11 @@ export default function Subscriber() {
       <div role="tabpanel" aria-label={t.me.tabs[tab]}>
         {tab === 'plans' ? (
           <NeedsWallet why={t.me.why}>
-            <Shown />
+            <Shown key={account.value} />
           </NeedsWallet>
         ) : (
           <NeedsLogin why={t.me.whyLogin}>
-            <Shown />
+            <Shown key={account.value} />
           </NeedsLogin>
         )}
       </div>

@@ -254,24 +254,26 @@ export function useLoad<T>(load: () => Promise<T>, key: unknown): Loaded<T> {
   return { value, problem, again }
 }
 
-/** What was loaded, or that it loads, or why it can't. */
+/** What was loaded, or that it loads, or why it can't; what was there before stays beside the reason. */
 export function Await<T>({ of, children }: { of: Loaded<T>; children: (value: T) => ComponentChildren }) {
-  if (of.problem)
-    return (
-      <Notice kind="bad">
-        <p>{of.problem}</p>
-        <button type="button" class="button" onClick={of.again}>
-          {t.again}
-        </button>
-      </Notice>
-    )
-  if (of.value === undefined)
-    return (
-      <p class="loading" role="status">
-        {t.loading}
-      </p>
-    )
-  return <>{children(of.value)}</>
+  return (
+    <>
+      {of.problem && (
+        <Notice kind="bad">
+          <p>{of.problem}</p>
+          <button type="button" class="button" onClick={of.again}>
+            {t.again}
+          </button>
+        </Notice>
+      )}
+      {of.value !== undefined && children(of.value)}
+      {of.value === undefined && !of.problem && (
+        <p class="loading" role="status">
+          {t.loading}
+        </p>
+      )}
+    </>
+  )
 }
 
 export function Copy({ text, label = t.copy }: { text: string; label?: string }) {
