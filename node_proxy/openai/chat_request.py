@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from node_proxy.errors import InvalidValue, NodeError, UnsupportedParameter
+from node_proxy.openai import chat_messages
 from node_proxy.openai.assistants_api import checks
-from node_proxy.openai.assistants_api.checks import anything, flag, listed, one_of, record, text
+from node_proxy.openai.assistants_api.checks import flag, record
 from node_proxy.openai.request import UnknownParameter
 from nvm_chain.definition import Definition
 from nvm_chain.text import show
 
 Json = dict[str, Any]
 
-MAX_MESSAGES = 2_000
 _POSITION = re.compile(r"input\[(\d+)\](.*)", re.DOTALL)
 
 
@@ -75,7 +75,7 @@ def translate(request: Mapping[str, Any], definition: Definition) -> Asked:
         rule = _RULES.get(name)
         if rule is not None:
             rule(name, value, definition, asked)
-        elif definition.policy.unknown_fields and (name not in _CHAT_ONLY or definition.dialect == "chat"):
+        elif definition.policy.unknown_fields and _may_pass(name, definition):
             asked.body[name] = value
         elif name in _CHAT_ONLY:
             raise UnsupportedParameter(
@@ -86,149 +86,22 @@ def translate(request: Mapping[str, Any], definition: Definition) -> Asked:
     return asked
 
 
-# ----------------------------------------------------------------------------------------------------------- messages
-
-_long = text(4 * checks.MAX_TEXT)
-_image = record({"url": text(8 * 2**20, least=1), "detail": one_of("auto", "low", "high")}, "url")
-_part = checks.tagged(
-    text=record({"type": anything, "text": _long}, "text"),
-    image_url=record({"type": anything, "image_url": _image}, "image_url"),
-    file=record(
-        {"type": anything, "file": record({"file_data": anything, "filename": text(512), "file_id": text(200)})}, "file"
-    ),
-)
-_said_part = checks.tagged(
-    text=record({"type": anything, "text": _long}, "text"),
-    refusal=record({"type": anything, "refusal": _long}, "refusal"),
-)
-_text_part = checks.tagged(text=record({"type": anything, "text": _long}, "text"))
+def _may_pass(name: str, definition: Definition) -> bool:
+    """Whether a field that the node doesn't know would reach the provider as what it is."""
+    return name not in _RESPONSES_ONLY and (name not in _CHAT_ONLY or definition.dialect == "chat")
 
 
-def _content(part: checks.Check) -> checks.Check:
-    parts = listed(part, 1_000)
-
-    def check(path: str, value: Any) -> Any:
-        if not isinstance(value, str | list):
-            raise InvalidValue(f"`{path}` must be a text or a list of parts.", param=path)
-        return value if isinstance(value, str) else parts(path, value)
-
-    return check
-
-
-_tool_call = checks.tagged(
-    function=record(
-        {
-            "type": anything,
-            "id": text(200, least=1),
-            "function": record({"name": text(200, least=1), "arguments": _long}, "name", "arguments"),
-        },
-        "id",
-        "function",
-    )
-)
-_name = text(512)
-
-
-def _null(path: str, _: Any) -> None:
-    """Members of OpenAI's answers that are always null here; null itself never gets this far."""
-    raise UnsupportedParameter(f"This node doesn't take `{path}`: leave it out.", param=path)
-
-
-_told = record({"role": anything, "content": _content(_text_part), "name": _name}, "content")
-_MESSAGES: dict[str, checks.Check] = {
-    "system": _told,
-    "developer": _told,
-    "user": record({"role": anything, "content": _content(_part), "name": _name}, "content"),
-    "assistant": record(
-        {
-            "role": anything,
-            "content": _content(_said_part),
-            "refusal": _long,
-            "tool_calls": listed(_tool_call, 1_000),
-            "name": _name,
-            "annotations": anything,  # of ours, as a client gives an answer back: the provider doesn't need them
-            "audio": _null,
-            "function_call": _null,
-        }
-    ),
-    "tool": record(
-        {"role": anything, "content": _content(_text_part), "tool_call_id": text(200, least=1), "name": _name},
-        "content",
-        "tool_call_id",
-    ),
-}
-
-
-def _messages(name: str, value: Any, definition: Definition, asked: Asked) -> None:
-    if not isinstance(value, list) or not value:
-        raise InvalidValue("`messages` must be a list of at least one message.", param=name)
-    if len(value) > MAX_MESSAGES:
-        raise InvalidValue(f"`messages` has {len(value)} messages, at most {MAX_MESSAGES} are taken.", param=name)
-    instructions: list[str] = []
-    items: list[Json] = []
-    for number, message in enumerate(value):
-        where = f"messages[{number}]"
-        role = message.get("role") if isinstance(message, dict) else None
-        check = _MESSAGES.get(role) if isinstance(role, str) else None
-        if check is None:
-            known = "system, developer, user, assistant or tool"
-            raise InvalidValue(f"`{where}.role` {show(role)} is not {known}.", param=f"{where}.role")
-        checked: Json = check(where, message)
-        if role in ("system", "developer") and not items:
-            if said := _text(checked["content"]):
-                if not definition.policy.extra_instructions:
-                    raise UnsupportedParameter(
-                        "The builder of this assistant doesn't allow callers to add instructions: "
-                        f"`{where}.role` can't be {role}.",
-                        param=f"{where}.role",
-                    )
-                instructions.append(said)
-            continue
-        made = _items(checked)
-        items += made
-        asked.positions += [number] * len(made)
-    if not items:
-        raise InvalidValue("`messages` holds nothing but instructions: add a message of the user's.", param=name)
-    if instructions:
-        asked.body["instructions"] = "\n\n".join(instructions)
-    asked.body["input"] = items
-    asked.messages = [dict(message) for message in value]
-
-
-def _items(message: Json) -> list[Json]:
-    role, content = message["role"], message.get("content")
-    if role == "tool":
-        output = content if isinstance(content, str) else _text(content)
-        return [{"type": "function_call_output", "call_id": message["tool_call_id"], "output": output}]
-    if role != "assistant":
-        parts = content if isinstance(content, str) else [_input_part(part) for part in content or ()]
-        return [{"type": "message", "role": role, "content": parts}]
-    items = []
-    if said := "\n".join(one for one in (_text(content), message.get("refusal")) if one):
-        items.append({"type": "message", "role": role, "content": said})
-    for call in message.get("tool_calls") or ():
-        items.append({"type": "function_call", "call_id": call["id"], **call["function"]})
-    return items
-
-
-def _input_part(part: Json) -> Json:
-    if part["type"] == "text":
-        return {"type": "input_text", "text": part["text"]}
-    if part["type"] == "image_url":
-        image = part["image_url"]
-        return {"type": "input_image", "image_url": image["url"], "detail": image.get("detail", "auto")}
-    return {"type": "input_file", **part["file"]}
-
-
-def _text(content: Any) -> str:
-    if isinstance(content, str) or content is None:
-        return content or ""
-    return "\n".join(part.get("text", part.get("refusal", "")) for part in content)
-
-
-# ----------------------------------------------------------------------------------------------------- other parameters
+# ---------------------------------------------------------------------------------------------------------- parameters
 
 Rule = Callable[[str, Any, Definition, Asked], None]
+
+
+def _messages(_: str, value: Any, definition: Definition, asked: Asked) -> None:
+    items, instructions, asked.positions = chat_messages.read(value, definition.policy)
+    asked.body["input"] = items
+    if instructions:
+        asked.body["instructions"] = instructions
+    asked.messages = [dict(message) for message in value]
 
 
 def _as(there: str) -> Rule:
@@ -355,5 +228,12 @@ _RULES: dict[str, Rule] = {
     "prediction": _only("This node doesn't take predicted output"),
     "web_search_options": _only("The builder of this assistant decides on its tools"),
 }
+_RESPONSES_ONLY = frozenset(
+    {
+        *("input", "instructions", "conversation", "previous_response_id", "background", "include", "text"),
+        *("max_output_tokens", "max_tool_calls", "reasoning", "truncation", "prompt", "context_management"),
+    }
+)
+"""What Responses have and Chat Completions don't: it would be taken for what the messages became."""
 _CHAT_ONLY = frozenset({"stop", "seed", "presence_penalty", "frequency_penalty", "logit_bias"})
 """What Chat Completions have and Responses don't: for a provider of dialect chat, if the builder lets fields pass."""

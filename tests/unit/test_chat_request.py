@@ -124,6 +124,15 @@ def test_unknown_fields_pass_where_the_builder_lets_them() -> None:
         assert caught.value.param == name
 
 
+@pytest.mark.parametrize(
+    "name", ["input", "instructions", "conversation", "previous_response_id", "background", "text"]
+)
+def test_parameters_of_responses_are_unknown_here(name: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        sent({"messages": [HI], name: "x"}, "chat")
+    assert (caught.value.param, caught.value.code) == (name, "unknown_parameter")
+
+
 def test_leading_system_messages_are_instructions_and_later_ones_stay_where_they_are() -> None:
     asked = [
         {"role": "system", "content": "A."},
