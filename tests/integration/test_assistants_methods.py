@@ -235,3 +235,23 @@ async def test_streams_end_where_the_run_does(sold: Sold, clients: dict[str, Cli
     events = await api.events("beta.threads.runs.create", run["thread_id"], assistant_id=sold.id, stream=True)
     assert events[-1]["data"]["usage"]["completion_tokens"] == 3
     assert events[-1]["data"]["status"] == "completed"
+
+
+@pytest.mark.conformance("POST /v1/threads/runs", f"POST {THREAD}/runs", client="npm")
+async def test_the_npm_packages_poll_helpers_work_unchanged(sold: Sold, clients: dict[str, Client]) -> None:
+    api = clients["npm"]
+    asked = {"messages": [{"role": "user", "content": "hello"}]}
+    run = await api.call("beta.threads.create_and_run_poll", assistant_id=sold.id, thread=asked)
+    assert run["status"] == "completed"
+    await api.call("beta.threads.messages.create", run["thread_id"], role="user", content=WEATHER_CALL)
+    run = await api.call("beta.threads.runs.create_and_poll", run["thread_id"], assistant_id=sold.id)
+    (call,) = run["required_action"]["submit_tool_outputs"]["tool_calls"]
+    run = await api.call(
+        "beta.threads.runs.submit_tool_outputs_and_poll",
+        run["id"],
+        thread_id=run["thread_id"],
+        tool_outputs=[{"tool_call_id": call["id"], "output": "wind"}],
+    )
+    assert run["status"] == "completed"
+    (newest, *_) = await api.events("beta.threads.messages.list", run["thread_id"])
+    assert newest["content"][0]["text"]["value"] == "weather returned wind"

@@ -575,30 +575,50 @@ async def test_nothing_of_the_definition_comes_back(sold: Sold) -> None:
 # ------------------------------------------------------------------------------------------------------------- in time
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def hasty(world: World, shop: Shop) -> AsyncIterator[Sold]:
+    """At a node where runs live for 6 seconds, and a provider is given one to finish what nobody listens to."""
+    node = await world.add_node({"run_lifetime": "6", "drain_timeout": "1"})
+    yield await shop.sell(credits=(1, 5000), pricing=BY_TOKENS, node=node)
+    await node.stop()
+
+
 @pytest.mark.slow
-async def test_a_run_that_waits_too_long_expires_and_is_charged(world: World, shop: Shop) -> None:
-    node = await world.add_node({"run_lifetime": "2"})
-    try:
-        sold = await shop.sell(credits=(1, 5000), pricing=BY_TOKENS, node=node)
-        before = await sold.left()
-        thread = await sold.thread(WEATHER_CALL)
-        run = await sold.run(thread)
-        assert run.status == "requires_action"
-        assert run.expires_at == run.created_at + 2
-        (call,) = run.required_action.submit_tool_outputs.tool_calls
+async def test_a_run_that_waits_too_long_expires_and_is_charged(hasty: Sold) -> None:
+    before = await hasty.left()
+    thread = await hasty.thread(WEATHER_CALL)
+    run = await hasty.client.beta.threads.runs.create(thread, assistant_id=hasty.id)
+    assert run.expires_at == run.created_at + 6
 
-        async def over() -> bool:
-            return (await sold.client.beta.threads.runs.retrieve(run.id, thread_id=thread)).status == "expired"
+    async def over() -> bool:
+        return (await hasty.client.beta.threads.runs.retrieve(run.id, thread_id=thread)).status == "expired"
 
-        await until(over, "the run to expire")
-        run = await sold.client.beta.threads.runs.retrieve(run.id, thread_id=thread)
-        (step,) = (await sold.client.beta.threads.runs.steps.list(run.id, thread_id=thread)).data
-        assert (step.status, run.expires_at) == ("expired", None)
-        with pytest.raises(openai.BadRequestError, match='Runs in status "expired" do not accept tool outputs'):
-            await sold.client.beta.threads.runs.submit_tool_outputs(
-                run.id, thread_id=thread, tool_outputs=[{"tool_call_id": call.id, "output": "late"}]
-            )
-        assert run.usage is not None
-        assert await sold.left() == before - run.usage.total_tokens
-    finally:
-        await node.stop()
+    await until(over, "the run to expire")
+    run = await hasty.client.beta.threads.runs.retrieve(run.id, thread_id=thread)
+    (step,) = (await hasty.client.beta.threads.runs.steps.list(run.id, thread_id=thread)).data
+    assert (step.status, run.expires_at, run.required_action) == ("expired", None, None)
+    with pytest.raises(openai.BadRequestError, match='Runs in status "expired" do not accept tool outputs'):
+        await hasty.client.beta.threads.runs.submit_tool_outputs(
+            run.id, thread_id=thread, tool_outputs=[{"tool_call_id": "call_1", "output": "late"}]
+        )
+    assert run.usage is not None
+    assert await hasty.left() == before - run.usage.total_tokens
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("directive", "words", "credits"), [("[[hang_after 8]]", True, 5000), ("[[hang]]", False, 1)], ids=["begun", "not"]
+)
+async def test_an_answer_that_hangs_costs_what_it_might_have_used_once_it_is_left(
+    hasty: Sold, directive: str, words: bool, credits: int
+) -> None:
+    before = await hasty.left()
+    thread = await hasty.thread(f"{directive}[[tokens 40]]hang")
+    run = await hasty.client.beta.threads.runs.create(thread, assistant_id=hasty.id)
+    run = await ended(hasty, thread, run.id)
+    assert run.status == "expired"
+    assert await hasty.left() == before - credits
+    messages = (await hasty.client.beta.threads.messages.list(thread)).data
+    assert [message.status for message in messages] == [*["incomplete"] * words, "completed"]
+    raw = await hasty.client.beta.threads.runs.with_raw_response.retrieve(run.id, thread_id=thread)
+    assert raw.headers["x-nvm-run-credits"] == str(credits)
