@@ -380,8 +380,11 @@ class Objects:
 
 
 def _plain(id: str) -> str:
-    """Whatever a caller gave as an id, in a form that every database takes."""
-    return id[:200].replace("\0", "")
+    """Whatever a caller gave as an id; none at all for what can't be one, or what PostgreSQL wouldn't take.
+
+    Never another spelling: an object found under two names would have two locks and two lists.
+    """
+    return "" if len(id) > 200 or "\0" in id else id
 
 
 def _do(db: Db, query: str, values: Sequence[Any]) -> None:

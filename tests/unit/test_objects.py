@@ -70,6 +70,15 @@ async def test_somebody_elses_object_is_as_one_that_does_not_exist(objects: Obje
     assert await objects.get(ALICE, "response", mine.id) is not None
 
 
+@pytest.mark.parametrize("other", ["{}\0", "\0{}", "{}" + "\0" * 200])
+async def test_an_id_is_found_as_it_is_written_and_in_no_other_way(objects: Objects, other: str) -> None:
+    one = thing()
+    await objects.put(one)
+    assert await objects.get(ALICE, "response", other.format(one.id)) is None
+    assert not await objects.delete(ALICE, "response", other.format(one.id))
+    assert await objects.get(ALICE, "response", one.id) is not None
+
+
 async def test_two_subscribers_may_have_the_same_id(objects: Objects) -> None:
     """Whoever guesses an id can't take it away from its owner."""
     await objects.put(thing(id="same", data={"of": "alice"}))
