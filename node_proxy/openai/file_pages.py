@@ -110,7 +110,8 @@ def _wanted(parts: dict[str, multipart.Part]) -> int | None:
     seconds = parts[_SECONDS].text if _SECONDS in parts else ""
     if _ANCHOR not in parts or parts[_ANCHOR].text != "created_at":
         raise InvalidValue(f"`{_ANCHOR}` must be created_at.", param="expires_after")
-    if not (seconds.isascii() and seconds.isdigit() and _LEAST_SECONDS <= int(seconds[:9]) <= _MOST_SECONDS):
+    whole = seconds.isascii() and seconds.isdigit() and len(seconds) < 10
+    if not whole or not _LEAST_SECONDS <= int(seconds) <= _MOST_SECONDS:
         raise InvalidValue(
             f"`{_SECONDS}` must be a whole number from {_LEAST_SECONDS:,} to {_MOST_SECONDS:,}.", param="expires_after"
         )

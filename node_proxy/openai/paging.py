@@ -14,7 +14,7 @@ Json = dict[str, Any]
 def window(query: Mapping[str, str], *, most: int = 100, default: int = 20) -> dict[str, Any]:
     """The arguments of `Objects.list` that a query asks for. Raises InvalidValue, naming the parameter."""
     raw, order = query.get("limit", str(default)), query.get("order", "desc")
-    if not (raw.isascii() and raw.isdigit() and 1 <= int(raw[:9]) <= most):
+    if not (raw.isascii() and raw.isdigit() and len(raw) < 10 and 1 <= int(raw) <= most):
         raise InvalidValue(f"`limit` {show(raw[:20])} is not a whole number from 1 to {most:,}.", param="limit")
     if order not in ("asc", "desc"):
         raise InvalidValue(f"`order` {show(order[:20])} is neither asc nor desc.", param="order")

@@ -71,7 +71,7 @@ class Catalogue:
         if sort not in _ORDERS:
             raise InvalidValue(f"`sort` must be one of {', '.join(_ORDERS)}.", param="sort")
         limit = query.get("limit", "24")
-        if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit) <= MAX_PAGE:
+        if not limit.isascii() or not limit.isdigit() or len(limit) > 9 or not 1 <= int(limit) <= MAX_PAGE:
             raise InvalidValue(f"`limit` must be a number from 1 to {MAX_PAGE}.", param="limit")
         owner = query.get("owner")
         try:

@@ -51,6 +51,8 @@ def test_both_bounds_leave_what_is_between_them() -> None:
         ({"limit": "-1"}, "limit"),
         ({"limit": "٣"}, "limit"),
         ({"limit": "1" * 500}, "limit"),
+        ({"limit": "000000001" + "9" * 9}, "limit"),
+        ({"limit": "000000001" + "9" * 5_000}, "limit"),
         ({"limit": ""}, "limit"),
         ({"order": "up"}, "order"),
         ({"after": "x_99"}, "after"),

@@ -37,7 +37,7 @@ def window(query: Mapping[str, str], *also: str) -> Window:
         if name not in _NAMES and name not in also:
             raise UnknownParameter(f"Unknown query parameter: {show(name[:100])}.", param=name[:100])
     raw, order = query.get("limit", "20"), query.get("order", "desc")
-    if not (raw.isascii() and raw.isdigit() and 1 <= int(raw[:9]) <= MOST):
+    if not (raw.isascii() and raw.isdigit() and len(raw) < 10 and 1 <= int(raw) <= MOST):
         raise InvalidValue(f"`limit` {show(raw)} is not a whole number from 1 to {MOST}.", param="limit")
     if order not in ("asc", "desc"):
         raise InvalidValue(f"`order` {show(order)} is neither asc nor desc.", param="order")
