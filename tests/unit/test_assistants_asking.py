@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from node_proxy.errors import BadRequest, InvalidValue, UnsupportedParameter
 from node_proxy.openai.assistants_api import asking, content, paging, shapes
@@ -168,3 +171,77 @@ def test_wrong_lists_are_refused_by_name(query: dict[str, str]) -> None:
     with pytest.raises(BadRequest) as caught:
         paging.window(query)
     assert caught.value.param in query
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+WORDS = st.sampled_from(
+    [
+        "messages",
+        "role",
+        "user",
+        "content",
+        "type",
+        "text",
+        "image_url",
+        "url",
+        "file_search",
+        "function",
+        "name",
+        "thread",
+        "tools",
+        "tool_choice",
+        "metadata",
+        "truncation_strategy",
+        "last_messages",
+        "response_format",
+        "json_schema",
+        "attachments",
+        "file_id",
+        "tool_outputs",
+        "tool_call_id",
+        "output",
+        "assistant_id",
+        "additional_messages",
+    ]
+)
+BODIES = st.dictionaries(
+    WORDS,
+    st.recursive(
+        SCALARS | WORDS,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
+        max_leaves=12,
+    ),
+    max_size=6,
+)
+
+
+@pytest.mark.parametrize(
+    "check",
+    [asking.run_create, asking.thread_and_run, asking.thread_create, asking.tool_outputs, content.message],
+)
+@given(body=BODIES)
+@settings(deadline=None)
+def test_whatever_is_sent_is_taken_or_refused_by_name(check: Callable[[str, Any], Json], body: Json) -> None:
+    asked: Json | None = None
+    with suppress(NamedRefusal):
+        asked = named(check, body)
+    if asked is None:
+        return
+    assert asked.keys() <= body.keys()
+    if check is asking.run_create:
+        with suppress(BadRequest):
+            asking.responses_request(asked, _definition())
+        asking.echo(asked)
+
+
+class NamedRefusal(Exception):
+    """A refusal that says what it is about."""
+
+
+def named(check: Callable[[str, Any], Json], body: Json) -> Json:
+    try:
+        return check("", body)
+    except BadRequest as error:
+        if error.param and error.message:
+            raise NamedRefusal from error
+        raise

@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from openai.lib.streaming._assistants import accumulate_event, accumulate_run_step
 from openai.types.beta import AssistantStreamEvent
 from openai.types.beta.threads import Message
@@ -224,3 +226,70 @@ def test_what_is_under_way_ends_with_its_run(status: str) -> None:
     assert _names(shown) == f"message.incomplete step.{status}"
     assert told.messages[0]["incomplete_details"] == {"reason": f"run_{status}"}
     assert told.messages[0]["content"][0]["text"]["value"] == "so "
+
+
+JUNK = st.none() | st.integers(-1, 3) | st.text(max_size=4) | st.lists(st.integers(), max_size=2)
+TEXT = st.text(max_size=6) | JUNK
+PART = (
+    st.fixed_dictionaries({"type": st.sampled_from(["output_text", "refusal"]), "text": TEXT, "refusal": TEXT}) | JUNK
+)
+ITEM = (
+    st.fixed_dictionaries(
+        {
+            "type": st.sampled_from(
+                ["message", "function_call", "code_interpreter_call", "file_search_call", "reasoning"]
+            ),
+            "status": st.sampled_from(["completed", "incomplete", "in_progress"]) | JUNK,
+            "content": st.lists(PART, max_size=2) | JUNK,
+            "call_id": TEXT,
+            "name": TEXT,
+            "arguments": TEXT,
+            "code": TEXT,
+        }
+    )
+    | JUNK
+)
+ANNOTATION = (
+    st.fixed_dictionaries(
+        {
+            "type": st.sampled_from(["file_citation", "container_file_citation", "url_citation"]),
+            "file_id": TEXT,
+            "filename": TEXT,
+            "start_index": JUNK,
+            "end_index": JUNK,
+        }
+    )
+    | JUNK
+)
+SENT = st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(sorted(narration._RULES)),
+        "output_index": st.integers(0, 2) | JUNK,
+        "content_index": st.integers(0, 1) | JUNK,
+        "delta": TEXT,
+        "text": TEXT,
+        "refusal": TEXT,
+        "item": ITEM,
+        "annotation": ANNOTATION,
+    }
+)
+
+
+@given(sent=st.lists(SENT, max_size=14), end=st.sampled_from(["completed", "max_tokens", "cancelled"]))
+@settings(deadline=None, max_examples=150)
+def test_whatever_a_provider_sends_is_told_in_the_old_apis_form(sent: list[Json], end: str) -> None:
+    told = _narration()
+    shown = [event for value in sent for event in _frozen(told.tell(value))]
+    if end == "cancelled":
+        shown += _frozen(told.stop(end))
+    else:
+        shown += _frozen(told.end(USAGE, None if end == "completed" else end))
+    for name, value in shown:
+        assert_conforms(AssistantStreamEvent, {"event": name, "data": value})
+    created = [value["id"] for name, value in shown if name.endswith(".created")]
+    assert len(created) == len(set(created))
+    for message in told.messages:
+        assert message["status"] in ("completed", "incomplete")
+        assert end == "completed" or message["incomplete_details"] or message["status"] == "completed"
+    waiting = {id(step) for step in told.steps if step["status"] == "in_progress"}
+    assert not waiting or (end != "cancelled" and any(step["type"] == "tool_calls" for step in told.steps))
