@@ -47,7 +47,7 @@ class Client(Protocol):
 async def open_client(kind: str, url: str, key: str) -> AsyncIterator[Client]:
     """kind: one of CLIENTS. url: with /v1. Raises RuntimeError where npm's package isn't installed."""
     if kind == "npm":
-        async with _open_npm(url, key) as npm:
+        async with open_npm(url, key) as npm:
             yield npm
     elif kind == "python":
         with openai.OpenAI(base_url=url, api_key=key, max_retries=0) as client:
@@ -111,7 +111,9 @@ class _AsyncPython:
             raise _refused(error) from None
 
 
-class _Npm:
+class Npm:
+    """npm's package in a process of its own."""
+
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self._one_at_a_time = asyncio.Lock()
@@ -122,6 +124,10 @@ class _Npm:
     async def events(self, method: str, *ids: str, **params: Any) -> list[Any]:
         found: list[Any] = await self._send("events", method, ids, params)
         return found
+
+    async def final(self, method: str, *ids: str, **params: Any) -> Any:
+        """What one of its streaming helpers puts together, `chat.completions.stream`. Raises Refused."""
+        return await self._send("final", method, ids, params)
 
     async def _send(self, as_: str, method: str, ids: Sequence[str], params: dict[str, Any]) -> Any:
         given = [*ids, params] if params or not ids else [*ids]
@@ -149,7 +155,8 @@ def _camel(method: str) -> str:
 
 
 @asynccontextmanager
-async def _open_npm(url: str, key: str) -> AsyncIterator[_Npm]:
+async def open_npm(url: str, key: str) -> AsyncIterator[Npm]:
+    """Raises RuntimeError where the package isn't installed."""
     node = shutil.which("node")
     if node is None or not PACKAGE.is_file():
         raise RuntimeError("npm's openai isn't installed: run `python scripts/setup.py peers`")
@@ -163,7 +170,7 @@ async def _open_npm(url: str, key: str) -> AsyncIterator[_Npm]:
         limit=16 << 20,
     )
     try:
-        yield _Npm(process)
+        yield Npm(process)
     finally:
         assert process.stdin is not None
         process.stdin.close()

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from nvm_chain.policy import Policy
 from nvm_chain.pricing import Pricing
-from tests.openai_clients import CLIENTS, Client, Refused, open_client
+from tests.openai_clients import CLIENTS, Client, Refused, open_client, open_npm
 from tests.provider.conforms import assert_conforms
 from tests.selling import Market, Sold
 from tests.shop import DIALECTS, Shop
@@ -323,6 +323,20 @@ async def test_the_clients_helpers_work(shop: Shop) -> None:
     assert "content.delta" in kinds
     assert kinds[-1] == "content.done"
     assert final.choices[0].message.content == "You said: hello"
+
+
+async def test_the_streaming_helpers_of_npm_work(shop: Shop) -> None:
+    sold = await shop.sold("chat")
+    did = str(sold.did)
+    async with open_npm(sold.url, sold.key) as npm:
+        chat = await npm.final("chat.completions.stream", model=did, messages=[user("hello")])
+        assert chat["choices"][0]["message"]["content"] == "You said: hello"
+        response = await npm.final("responses.stream", model=did, input="hello")
+        assert response["output"][0]["content"][0]["text"] == "You said: hello"
+        thread = {"messages": [user("hello")]}
+        run = await npm.final("beta.threads.create_and_run_stream", assistant_id=sold.did.assistant_id, thread=thread)
+        assert run["status"] == "completed"
+        assert run["usage"]["completion_tokens"] == 3
 
 
 # ------------------------------------------------------------------------------------------------------------- policy
