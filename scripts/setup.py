@@ -7,7 +7,7 @@ or newer, else it comes from the Python package index. What has not changed sinc
 
     scripts/setup.py              everything
     scripts/setup.py web          in addition, what the console is built and checked with (260 MB)
-    scripts/setup.py peers        in addition, what some tests talk to: an IPFS daemon, npm's openai (300 MB), and a browser
+    scripts/setup.py peers        in addition, what tests talk to: an IPFS daemon, npm's openai (300 MB), a browser
     scripts/setup.py slither      in addition, the contracts' static analysis, in .tools/slither/ (70 MB)
     scripts/setup.py halmos       in addition, the contracts' symbolic checks, in .tools/halmos/ (150 MB)
 """
