@@ -54,6 +54,15 @@ _ORDERS: dict[str, Callable[[Entry], Any]] = {
 }
 
 
+# What a plan on sale can be.
+_KINDS: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "credits": lambda offer: offer["on_sale"] and offer["credits_per_unit"] > 0,
+    "time": lambda offer: offer["on_sale"] and offer["credits_per_unit"] == 0,
+    "free": lambda offer: offer["on_sale"] and offer["price"] == "0",
+    "refundable": lambda offer: offer["on_sale"] and offer["refundable"],
+}
+
+
 class Catalogue:
     """Kept for a moment, so that many visitors cost one look at the chain."""
 
@@ -65,11 +74,14 @@ class Catalogue:
         self._looking = asyncio.Lock()
 
     async def page(self, exchange: Exchange) -> None:
-        """GET /catalogue?q=&tag=&owner=&plan=&sort=&limit=&after=: the assistants that this node serves."""
+        """GET /catalogue?q=&tag=&owner=&plan=&kind=&sort=&limit=&after=: the assistants that this node serves."""
         query = exchange.query
         sort = query.get("sort", "new")
         if sort not in _ORDERS:
             raise InvalidValue(f"`sort` must be one of {', '.join(_ORDERS)}.", param="sort")
+        kind = query.get("kind", "")
+        if kind and kind not in _KINDS:
+            raise InvalidValue(f"`kind` must be one of {', '.join(_KINDS)}.", param="kind")
         limit = query.get("limit", "24")
         if not limit.isascii() or not limit.isdigit() or len(limit) > 9 or not 1 <= int(limit) <= MAX_PAGE:
             raise InvalidValue(f"`limit` must be a number from 1 to {MAX_PAGE}.", param="limit")
@@ -87,6 +99,7 @@ class Catalogue:
                 if all(word in entry.words for word in words)
                 and (not tag or tag in entry.tags)
                 and (not owner or entry.owner == owner)
+                and (not kind or any(map(_KINDS[kind], entry.public["offers"])))
                 and (not plan or any(offer["plan_id"] == plan for offer in entry.public["offers"]))
             ),
             key=_ORDERS[sort],
@@ -109,7 +122,10 @@ class Catalogue:
 
     async def entry(self, did: Did) -> Entry | None:
         """One assistant; None where it isn't served here or can't be read."""
-        return next((entry for entry in await self.entries() if entry.did == did), None)
+        found = next((entry for entry in await self.entries() if entry.did == did), None)
+        if found is None and did in await self._services.assets.served():  # a moment old, or closed
+            found = await self._entry(did)
+        return found
 
     async def entries(self) -> list[Entry]:
         """All, as the chain stood a moment ago; what can't be read is left out."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from node_proxy.asgi import Exchange, Router
 from node_proxy.errors import AccessDenied, AssetNotFound, RouteNotFound
@@ -18,6 +19,7 @@ from nvm_chain import __version__
 from nvm_chain.deployments import network_of
 from nvm_chain.did import Did
 from nvm_chain.errors import InvalidInput
+from nvm_chain.urls import is_loopback
 
 if TYPE_CHECKING:
     from node_proxy.services import Services
@@ -86,7 +88,7 @@ class WebPages:
                     "id": network.chain_id,
                     "title": network.title,
                     "currency": network.currency,
-                    "rpc_url": network.rpc_url,
+                    "rpc_url": _local(settings.rpc_url) or network.rpc_url,
                     "explorer": network.explorer,
                 },
                 "contracts": services.deployment.to_dict(),
@@ -156,6 +158,13 @@ class WebPages:
             return await self.catalogue.entry(Did.parse(exchange.params[0]))
         except InvalidInput:
             return None
+
+
+def _local(rpc_url: str) -> str | None:
+    """An endpoint on this machine, which a wallet on it can use, too; others may hold the operator's credentials."""
+    parts = urlsplit(rpc_url)
+    plain = parts.username is None and not parts.query and parts.path in ("", "/")
+    return rpc_url if plain and is_loopback(parts.hostname or "") else None
 
 
 def _card(entry: Entry, url: str, currency: str) -> str:

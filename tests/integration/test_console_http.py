@@ -184,9 +184,12 @@ async def test_the_catalogue_is_searched_sorted_and_paged(world: World, http: ai
     assert await found(q="BANANAS likes") == [str(second)]
     assert await found(q="stripes") == await found(tag="stripes") == [str(first)]
     assert await found(plan=str(cheap)) == [str(second)]
+    assert await found(kind="time") == await found(kind="free") == []
+    assert len(await found(kind="credits")) == 2
     page = await found(sort="title", limit="1")
     assert await found(sort="title", limit="1", after=page[0]) == [str(first)]
-    for wrong in ({"sort": "size"}, {"limit": "0"}, {"limit": "1e9"}, {"limit": "1" * 5_000}, {"owner": "me"}):
+    limits = [{"limit": limit} for limit in ("0", "1e9", "1" * 5_000)]
+    for wrong in ({"sort": "size"}, {"kind": "any"}, {"owner": "me"}, *limits):
         async with http.get("/catalogue", params=wrong) as answer:
             assert answer.status == 400
 

@@ -310,6 +310,8 @@ export const strings = {
     lead: 'AI assistants that this node serves. Buy a plan with your wallet, then call them with any OpenAI client.',
     search: 'Search',
     placeholder: 'Words, tags or a DID',
+    kind: 'Plans',
+    kinds: { '': 'All', credits: 'Credits', time: 'Time', free: 'Free', refundable: 'Refundable' },
     sort: 'Sort by',
     sorts: { new: 'Newest', price: 'Price', title: 'Title' },
     tagged: 'Tagged',

@@ -45,15 +45,16 @@ export default function Market() {
   const q = useSignal(query.get('q') ?? '')
   const tag = query.get('tag') ?? ''
   const sort = query.get('sort') ?? 'new'
+  const kind = query.get('kind') ?? ''
   const more = useSignal<Listed[]>([])
-  const asked = new URLSearchParams({ q: query.get('q') ?? '', tag, sort }).toString()
+  const asked = new URLSearchParams({ q: query.get('q') ?? '', tag, sort, kind }).toString()
   const found = useLoad(async () => {
     more.value = []
     return await api<Listing>('GET', `catalogue?${asked}`)
   }, asked)
   const last = more.value.at(-1) ?? found.value?.data.at(-1)
   const ended = useSignal(false)
-  const state = (change: Record<string, string>) => restate('', { q: q.value.trim(), tag, sort, ...change })
+  const state = (change: Record<string, string>) => restate('', { q: q.value.trim(), tag, sort, kind, ...change })
 
   useEffect(() => {
     const timer = setTimeout(() => q.value.trim() !== (query.get('q') ?? '') && state({}), 250)
@@ -80,6 +81,12 @@ export default function Market() {
             />
           )}
         </Field>
+        <Choice
+          label={t.market.kind}
+          value={kind}
+          options={Object.entries(t.market.kinds)}
+          onChange={(kind) => state({ kind })}
+        />
         <Choice
           label={t.market.sort}
           value={sort}
@@ -112,7 +119,7 @@ export default function Market() {
               </ul>
             ) : (
               <Empty>
-                <p>{q.value || tag ? t.market.noneFound : t.market.none}</p>
+                <p>{q.value || tag || kind ? t.market.noneFound : t.market.none}</p>
               </Empty>
             )}
             {listing.has_more && !ended.value && (
