@@ -32,11 +32,14 @@ from nvm_chain.did import Did
 from nvm_chain.entries import Entry
 from nvm_chain.errors import ContractRefused, NvmError, TransactionFailed
 from nvm_chain.plans import PlanId
-from nvm_chain.vouchers import Voucher
+from nvm_chain.vouchers import VOUCHER_GAS, Voucher, is_signed_by
 from nvm_chain.wallet import Wallet
 
 MAX_GAS_SHARE = 2
 """A batch may need at most one half of a block's gas; a larger one is divided."""
+
+MAX_GAS = 2**24
+"""What one transaction may have at most (EIP-7825), on chains that say so."""
 
 RUNWAY = 20
 """The signer's balance is low when it pays for fewer settlements than this."""
@@ -286,20 +289,33 @@ class Settlement:
             call = await self._call(left)
             try:
                 await self._chain.call(call, sender=self._wallet.address)
-                gas = await self._chain.estimate(call, self._wallet.address)
+                gas = await self._gas(left, call)
             except ContractRefused as error:
                 left = await self._set_aside(left, error)
                 continue
             except InsufficientFunds as error:
                 self._problem(key, str(error))
                 return
-            if gas > (await self._chain.header()).gas_limit // MAX_GAS_SHARE and len(left.entries) > 1:
+            most = min(MAX_GAS, (await self._chain.header()).gas_limit // MAX_GAS_SHARE)
+            if gas > most and len(left.entries) > 1:
                 left = await self._halve(left)
                 continue
-            await self._attempt(
-                left, call, gas=gas * 5 // 4, nonce=await self._next_nonce(), fees=await self._chain.fees()
-            )
+            await self._attempt(left, call, gas=gas, nonce=await self._next_nonce(), fees=await self._chain.fees())
             return
+
+    async def _gas(self, batch: Batch, call: Call[None]) -> int:
+        """The transaction's limit: what it needs, a margin, and all that the wallets' code may burn in the block.
+
+        Such code can be cheap in a simulation only, and what runs out of gas in the block would be sent again for ever.
+        """
+        needed = await self._chain.estimate(call, self._wallet.address)
+        return needed * 5 // 4 + await self._judged_by_code(batch) * VOUCHER_GAS
+
+    async def _judged_by_code(self, batch: Batch) -> int:
+        """How many of its vouchers no signature of an account stands for."""
+        where = self._chain.chain_id, self._plans.address, PlanId(batch.plan)
+        signed = [(f"0x{who.hex()}", one) for who, one in (await self._signed(batch)).items() if one is not None]
+        return await asyncio.to_thread(lambda: sum(not is_signed_by(*where, who, one) for who, one in signed))
 
     async def _attempt(self, batch: Batch, call: Call[None], *, gas: int, nonce: int, fees: Fees) -> None:
         """Signs, writes down, sends; in this order."""
@@ -376,6 +392,8 @@ class Settlement:
         call, gas = await self._call(batch), batch.attempts[0].gas
         try:
             await self._chain.call(call, sender=self._wallet.address)
+            # Higher vouchers may have come meanwhile, whose signatures are longer or judged by code.
+            gas = max(gas, await self._gas(batch, call))
         except ContractRefused as error:
             if error.name == "WrongBatch":
                 return  # applied a moment ago

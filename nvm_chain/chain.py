@@ -237,7 +237,7 @@ class Chain:
         """Gas that the call needs at the latest block, without margin. Raises ContractRefused, InsufficientFunds."""
         request = {"from": sender, "to": call.to, "data": "0x" + call.data.hex(), "value": hex(call.value)}
         try:
-            return int(await self.rpc("eth_estimateGas", [request]), 16)
+            return int(await self.rpc("eth_estimateGas", [request, "latest"]), 16)
         except RpcError as error:
             raise await self._explained(error, call, sender) from error
 

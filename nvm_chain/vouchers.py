@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from eth_account import Account
+from eth_account.messages import encode_typed_data
 from eth_utils.crypto import keccak
 
 from nvm_chain.errors import InvalidInput
@@ -24,6 +26,12 @@ _VOUCHER = [
     {"name": "subscriber", "type": "address"},
     {"name": "ceiling", "type": "uint256"},
 ]
+
+
+_MAX_S = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
+
+VOUCHER_GAS = 1_000_000 * 64 // 63 + 5_000
+"""Gas that PlanRegistry wants to have left for each voucher that a wallet's code judges, and lets it burn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +77,22 @@ def voucher_digest(chain_id: int, registry: str, plan_id: PlanId, subscriber: st
         + ceiling.to_bytes(32, "big")
     )
     return keccak(b"\x19\x01" + domain + struct)
+
+
+def is_signed_by(chain_id: int, registry: str, plan_id: PlanId, subscriber: str, voucher: Voucher) -> bool:
+    """Whether the signature is the account's own, as the contract sees it without asking anybody's code.
+
+    65 bytes r, s, v with low s and v 27 or 28. Where it isn't, code of the subscriber's choice judges it.
+    """
+    signature = voucher.signature
+    if len(signature) != 65 or signature[64] not in (27, 28) or int.from_bytes(signature[32:64], "big") > _MAX_S:
+        return False
+    typed = voucher_typed_data(chain_id, registry, plan_id, subscriber, voucher.ceiling)
+    try:
+        signer = Account.recover_message(encode_typed_data(full_message=typed), signature=signature)
+    except Exception:  # what eth_account raises for bytes that are no signature isn't one class
+        return False
+    return bool(signer.lower() == subscriber.lower())
 
 
 async def sign_voucher(wallet: Wallet, chain_id: int, registry: str, plan_id: PlanId, ceiling: int) -> Voucher:
