@@ -57,6 +57,13 @@ async def check_receipt(chain: Chain, deployment: Deployment, proof: Proof, *, f
         )
     if calls != proof.size:
         raise ReceiptInvalid(f"batch {proof.batch} has {calls} calls on the chain, the proof says {proof.size}")
+    taken, missing = await _taken(chain, deployment, proof, event), await _missing(chain, deployment, proof, event)
+    if receipt.credits > taken + missing:
+        # The root is the node's word; what an entry took is the chain's.
+        raise ReceiptInvalid(
+            f"batch {proof.batch} took {taken} credits from {receipt.subscriber} and fell {missing} short, "
+            f"the receipt says {receipt.credits}: no such call was settled"
+        )
     node = await chain.call(deployment.nodes.node(receipt.node))
     header, head = await chain.header(event.block), await chain.block_number()
     return Proven(
@@ -66,7 +73,7 @@ async def check_receipt(chain: Chain, deployment: Deployment, proof: Proof, *, f
         confirmations=head - event.block + 1,
         calls=calls,
         credits=event.args["credits"],
-        missing=await _missing(chain, deployment, proof, event),
+        missing=missing,
         endpoint=node.endpoint,
         retired=not node.active,
     )
@@ -87,6 +94,15 @@ async def _settlement(chain: Chain, deployment: Deployment, proof: Proof, from_b
         f"the chain has no settlement {proof.batch} of {receipt.did} under plan {receipt.plan_id} by node "
         f"{receipt.node} in blocks {from_block} to {head}: it isn't settled, or the proof is made up"
     )
+
+
+async def _taken(chain: Chain, deployment: Deployment, proof: Proof, event: Event) -> int:
+    """Credits that the settlement burnt of the subscriber's."""
+    receipt, nobody = proof.receipt, "0x" + "00" * 20
+    topics = [*event_topics("TransferSingle"), topic(receipt.node), topic(receipt.subscriber), topic(nobody)]
+    found = await chain.logs([deployment.plan_registry], event.block, event.block, topics)
+    plan = int.from_bytes(receipt.plan_id.value, "big")
+    return sum(one.args["value"] for one in found if one.tx_hash == event.tx_hash and one.args["id"] == plan)
 
 
 async def _missing(chain: Chain, deployment: Deployment, proof: Proof, event: Event) -> int:

@@ -16,7 +16,9 @@ from node_proxy.reconcile import reconcile
 from nvm_chain.abi import Call
 from nvm_chain.deployments import PROXY, SALT, Deployment, create2_address
 from nvm_chain.did import Did
+from nvm_chain.entries import Entry
 from nvm_chain.errors import NotFound
+from nvm_chain.merkle import Tree
 from nvm_chain.plans import PlanId
 from nvm_chain.receipt_check import check_receipt
 from nvm_chain.receipts import Proof, ReceiptInvalid
@@ -326,3 +328,50 @@ async def test_a_lower_voucher_never_replaces_a_higher_one(market: Market, meter
     assert known is not None
     assert known.ceiling == 10
     await meter.call(did, wallet, 5)
+
+
+async def test_wallets_that_burn_their_gas_only_in_the_block_hold_up_nobody(market: Market, meter: Meter) -> None:
+    plan, did = await voucher_plan(market)
+    honest, *fickle = [await market.subscriber(plan) for _ in range(4)]
+    await hand_in(market, meter, plan, honest, 10)
+    for wallet in fickle:
+        await meter.ledger.keep_voucher(Promise(wallet_id(plan, wallet), 10, b"signed", 1))
+        # Says yes where gas has no price, as in a simulation; in a transaction it runs into INVALID.
+        code = "0x3a601257631626ba7e60e01b5f5260205ff35bfe"
+        await market.chain.rpc("anvil_setCode", [wallet.address, code])
+    for wallet in (honest, *fickle):
+        await meter.call(did, wallet, 2)
+    before = await market.chain.nonce(market.node.address)
+    await meter.settle()
+    assert await market.chain.nonce(market.node.address) == before + 1
+    assert [await market.consumed(plan, wallet) for wallet in (honest, *fickle)] == [2, 0, 0, 0]
+    assert [await meter.ledger.short(wallet_id(plan, wallet)) for wallet in fickle] == [2, 2, 2]
+    assert await every_charge_is_proven(market, meter) == 4
+
+
+async def test_a_receipt_of_somebody_or_something_that_was_not_settled_is_refused(market: Market, meter: Meter) -> None:
+    plan = await market.plan(100)
+    did = await market.asset((plan, 1, 9))
+    wallet, stranger = await market.subscriber(plan), await market.subscriber(plan)
+    receipts = meter.settlement.receipts
+    for credits in (2, 3):
+        await meter.call(did, wallet, credits)
+    small, large = (receipts.of(charge) for charge in await meter.ledger.charges())
+    # The node puts a root on the chain whose receipts aren't what its entries take.
+    forged = (replace(small, credits=9), replace(large, subscriber=stranger.address))
+    tree = Tree([one.leaf for one in forged])
+    entries = [Entry(wallet.address, 2, 5)]
+    sent = await market.send(market.deployment.plans.settle(did, plan, 1, entries, tree.root), market.node)
+    for index, receipt in enumerate(forged):
+        proof = Proof(
+            receipt=receipt,
+            signature=await receipt.sign(market.node),
+            index=index,
+            size=2,
+            path=tree.path(index),
+            root=tree.root,
+            batch=1,
+            block=sent.block,
+        )
+        with pytest.raises(ReceiptInvalid, match="took"):
+            await check_receipt(market.chain, market.deployment, proof)
