@@ -30,6 +30,7 @@ from node_proxy.limits import Limits
 from node_proxy.metrics import Metrics
 from node_proxy.openai.face import Face
 from node_proxy.openai.ids import IdMap, safety_identifier
+from node_proxy.openai.upstream import keeps_state
 from node_proxy.pricing import USAGE_MISSING, Usage, price
 from node_proxy.relay.provider import ProviderClient
 from nvm_chain.definition import Definition
@@ -158,7 +159,8 @@ class Access:
         self.did = assistant.did
         self.assistant = assistant
         self.facts = facts
-        self.ids = IdMap(calls.secret, assistant.owner, key.subscriber)
+        forgetful = not keeps_state(assistant.definition)
+        self.ids = IdMap(calls.secret, assistant.owner, key.subscriber, forgetful=forgetful)
         self.safety_identifier = safety_identifier(calls.secret, assistant.owner, key.subscriber)
         self._calls = calls
         self._reservation = reservation

@@ -19,8 +19,8 @@ class IdMap:
 
     __slots__ = ("_known", "_secret")
 
-    def __init__(self, secret: bytes, owner: str, subscriber: str) -> None:
-        self._secret = _scoped(secret, owner, subscriber)
+    def __init__(self, secret: bytes, owner: str, subscriber: str, *, forgetful: bool = False) -> None:
+        self._secret = secrets.token_bytes(32) if forgetful else _scoped(secret, owner, subscriber)
         self._known: dict[str, str] = {}
 
     def public(self, provider_id: object, kind: str = "obj_") -> str:

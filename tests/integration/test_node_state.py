@@ -102,6 +102,21 @@ async def test_a_response_goes_on_from_the_one_before(shop: Shop, client: str, d
     assert text(branch) == "history of 3: user: one | assistant: You said: one | user: other"
 
 
+async def test_a_small_server_that_gives_ids_again_overwrites_nothing(shop: Shop) -> None:
+    """Some draw them from a million, some begin anew with every start."""
+    api, did = await shop.client("python-async", "responses-stateless")
+    ids = [(await api.call("conversations.create"))["id"] for _ in range(2)]
+    made = []
+    for number, id in enumerate(ids):
+        made.append(await api.call("responses.create", model=did, input=f"[[same_ids]]in {number}", conversation=id))
+        made.append(await api.call("responses.create", model=did, input=f"[[same_ids]]alone {number}"))
+    for one in made:
+        assert text(await api.call("responses.retrieve", one["id"])) == text(one)
+    for number, id in enumerate(ids):
+        items = await api.events("conversations.items.list", id, order="asc")
+        assert [item["content"][0]["text"] for item in items][1:] == [f"You said: in {number}"]
+
+
 async def test_a_chain_whose_middle_was_deleted_says_so(shop: Shop) -> None:
     """Where the node gives the whole history, it gives the whole history or none."""
     api, did = await shop.client("python-async", "chat")

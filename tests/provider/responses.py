@@ -49,7 +49,11 @@ async def _create(request: web.Request) -> web.StreamResponse:
     if failure := script.failure():
         raise failure
     stored = StoredResponse(_skeleton(body), given, turn.items, streamed=bool(body.get("stream")))
-    work = _Work(state, stored, answer(turn, script), script, conversation, keep=body.get("store") is not False)
+    said = answer(turn, script)
+    if script.same_ids:
+        for one in (stored.response, *said.items):
+            one["id"] = one["id"].partition("_")[0] + "_1"
+    work = _Work(state, stored, said, script, conversation, keep=body.get("store") is not False)
     if body.get("background"):
         work.begin()
         stored.task = asyncio.create_task(work.in_background())

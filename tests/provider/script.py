@@ -24,6 +24,7 @@ Failures  [[fail STATUS [CODE]]]  [[fail_after N [CODE]]] (`response.failed` aft
           [[error_after N [CODE]]] (an `error` event, then the end)
           [[hang]] before the first byte  [[hang_after N]] events  [[cut N]] closes the connection within event N+1
           [[html]]  [[garbage]]  [[huge BYTES]] one event or body that large  [[no_usage]]  [[redirect URL]]
+          [[same_ids]] a response with ids that others have had
 """
 
 
@@ -50,6 +51,7 @@ class Script:
     garbage: bool = False
     huge: int = 0
     no_usage: bool = False
+    same_ids: bool = False
     redirect: str | None = None
 
     def with_text(self, text: str) -> Script:
@@ -93,7 +95,7 @@ def _change(script: Script, name: str, argument: str, words: list[str]) -> dict[
             return {name: int(words[0])}
         case "wait" | "delay" | "expire":
             return {name: float(words[0])}
-        case "html" | "garbage" | "no_usage":
+        case "html" | "garbage" | "no_usage" | "same_ids":
             return {name: True}
         case "history" | "instructions" | "tools":
             return {"tell": (*script.tell, name)}

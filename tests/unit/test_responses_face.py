@@ -279,6 +279,12 @@ def test_ids_are_the_same_every_time_and_differ_between_objects_and_subscribers(
     assert (mine.public(one) == mine.public(two)) == (one == two)
 
 
+def test_ids_of_a_provider_that_keeps_nothing_are_of_one_answer() -> None:
+    one, two = (IdMap(SECRET, OWNER, SUBSCRIBER, forgetful=True) for _ in range(2))
+    assert one.public("resp_1") == one.public("resp_1") != one.public("resp_2")
+    assert one.public("resp_1") != two.public("resp_1")
+
+
 @pytest.mark.parametrize(
     ("theirs", "prefix"),
     [("resp_abc", "resp_"), ("file-abc", "file-"), ("7f3a", "msg_"), ("", "msg_"), ("MSG_x", "msg_"), (None, "msg_")],
