@@ -77,6 +77,12 @@ async def test_files_are_packed_and_kept(world: World, http: aiohttp.ClientSessi
 async def test_a_title_of_a_stranger_is_text_on_the_public_page(world: World, http: aiohttp.ClientSession) -> None:
     plan = (await world.create_plan()).plan_id
     did = (await world.register(plan, title='"><script>alert(1)</script>{{link}}', description="<b>&amp;")).did
+
+    async def seen() -> bool:
+        async with http.get(f"/a/{did}") as answer:
+            return answer.status == 200
+
+    await until(seen, "the node to see the assistant")
     for path in (f"/a/{did}", f"/a/{did}/embed", f"/a/{did}/badge.svg"):
         async with http.get(path) as answer:
             assert answer.status == 200
