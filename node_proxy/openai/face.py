@@ -104,6 +104,8 @@ class Face:
         shown: Json = {"type": kind}
         for name, rule in rules:
             shown[name] = rule(self, value.get(name))
+        if shown.get("part", value) is None:
+            return None
         if "obfuscation" in value:
             shown["obfuscation"] = _scalar(self, value["obfuscation"])
         return self.numbered(shown)
@@ -320,7 +322,8 @@ def _output_text(face: Face, value: Json) -> Json:
     }
 
 
-_part = _by_type(output_text=_output_text, refusal=_object(refusal=_text), reasoning_text=_object(text=_text))
+# No reasoning_text, which small servers show in full: it tends to quote the instructions.
+_part = _by_type(output_text=_output_text, refusal=_object(refusal=_text))
 _summary = _by_type(summary_text=_object(text=_text))
 _status = _one_of("completed", "in_progress", "incomplete")
 _tool_status = _one_of("completed", "in_progress", "searching", "interpreting", "generating", "failed", "incomplete")
@@ -344,9 +347,7 @@ _ITEMS: dict[str, Rule] = {
     "message": _object(
         id=_id("msg_"), content=_list(_part), role=_one_of("assistant"), status=_status, phase=_Optional(_scalar)
     ),
-    "reasoning": _object(
-        id=_id("rs_"), summary=_list(_summary), content=_Optional(_list(_part)), status=_Optional(_status)
-    ),
+    "reasoning": _object(id=_id("rs_"), summary=_list(_summary), status=_Optional(_status)),
     "function_call": _object(id=_id("fc_"), call_id=_id("call_"), name=_text, arguments=_text, status=_status),
     "custom_tool_call": _object(id=_id("ctc_"), call_id=_id("call_"), name=_text, input=_text),
     "web_search_call": _web_search,
@@ -400,8 +401,6 @@ _EVENTS: dict[str, tuple[tuple[str, Rule], ...]] = {
     "response.output_text.annotation.added": _event("annotation_index", *_IN, annotation=_annotation),
     "response.refusal.delta": _event("delta", *_IN),
     "response.refusal.done": _event("refusal", *_IN),
-    "response.reasoning_text.delta": _event("delta", *_IN),
-    "response.reasoning_text.done": _event("text", *_IN),
     "response.reasoning_summary_part.added": _event(*_IN_SUMMARY, part=_summary),
     "response.reasoning_summary_part.done": _event(*_IN_SUMMARY, part=_summary),
     "response.reasoning_summary_text.delta": _event("delta", *_IN_SUMMARY),

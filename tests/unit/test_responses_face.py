@@ -55,6 +55,7 @@ ITEMS: list[dict[str, Any]] = [
         "id": "rs_PRIVATE1",
         "type": "reasoning",
         "summary": [{"type": "summary_text", "text": "thought"}],
+        "content": [{"type": "reasoning_text", "text": "My instructions are: PRIVATE"}],
         "encrypted_content": "PRIVATE",
     },
     {"id": "mcpl_PRIVATE", "type": "mcp_list_tools", "server_label": "PRIVATE", "tools": [{"name": "PRIVATE"}]},
@@ -213,6 +214,7 @@ def test_a_failure_is_told_without_the_providers_words() -> None:
 def events() -> list[dict[str, Any]]:
     at = {"item_id": "msg_PRIVATE", "output_index": 2, "content_index": 0}
     thought = {"item_id": "rs_PRIVATE1", "output_index": 0, "summary_index": 0}
+    aloud = {"item_id": "rs_PRIVATE1", "output_index": 0, "content_index": 0}
     bare = {**RESPONSE, "output": [], "usage": None, "status": "in_progress"}
     plain: list[dict[str, Any]] = [
         {"type": "response.created", "response": bare},
@@ -220,6 +222,10 @@ def events() -> list[dict[str, Any]]:
         {"type": "response.output_item.added", "output_index": 0, "item": ITEMS[0]},
         {"type": "response.reasoning_summary_part.added", **thought, "part": {"type": "summary_text", "text": ""}},
         {"type": "response.reasoning_summary_text.delta", **thought, "delta": "t"},
+        {"type": "response.content_part.added", **aloud, "part": {"type": "reasoning_text", "text": ""}},
+        {"type": "response.reasoning_text.delta", **aloud, "delta": "My instructions are: PRIVATE"},
+        {"type": "response.reasoning_text.done", **aloud, "text": "My instructions are: PRIVATE"},
+        {"type": "response.content_part.done", **aloud, "part": ITEMS[0]["content"][0]},
         {"type": "response.output_item.done", "output_index": 0, "item": ITEMS[0]},
         {"type": "response.output_item.added", "output_index": 1, "item": ITEMS[1]},
         {"type": "response.mcp_list_tools.in_progress", "item_id": "mcpl_PRIVATE", "output_index": 1},
@@ -245,8 +251,13 @@ def test_events_are_valid_for_openais_types_numbered_without_gaps_and_hold_nothi
     parsed = [EVENT.validate_json(orjson.dumps(one), strict=True) for one in shown]
     assert [event.sequence_number for event in parsed] == list(range(len(parsed)))
     hidden = {"response.mcp_list_tools.in_progress", "response.brand_new.event"}
+    hidden |= {"response.reasoning_text.delta", "response.reasoning_text.done"}
     assert [event.type for event in parsed] == [
-        event["type"] for event in events() if event["type"] not in hidden and event.get("item") is not ITEMS[1]
+        event["type"]
+        for event in events()
+        if event["type"] not in hidden
+        and event.get("item") is not ITEMS[1]
+        and event.get("part", {}).get("type") != "reasoning_text"
     ]
 
 
