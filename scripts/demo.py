@@ -236,6 +236,7 @@ async def play(world: World, demo: Demo) -> None:
   Ctrl-C ends everything.
 
   chain      {world.rpc_url}   (anvil, chain id {world.chain.chain_id}, ten accounts with money)
+  console    {world.node.url}/   (in a browser, with a wallet)
   node       {world.node.url}/v1   health {world.node.url}/healthz   metrics {world.node.url}/metrics
   API key    {key}
   assistant  {did}
