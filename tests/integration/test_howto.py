@@ -123,7 +123,7 @@ async def test_the_howto_pages_do_what_they_say(tmp_path: Path) -> None:
     assert "FAIL" not in operator
     assert re.search(r"withdrawable +0 ETH", builder)
     assert re.search(r"spendable +100\b", subscriber)
-    assert '"spent":3' in subscriber
+    assert '"spent":5' in subscriber
     assert "laptop" in subscriber
 
 
