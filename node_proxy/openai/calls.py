@@ -202,8 +202,11 @@ class Access:
     async def charge_most(self) -> Charge:
         """Charges all that is held: the caller left, and what the provider will have used isn't known.
 
-        Anything less could be had by hanging up in time. Durable when it returns. Raises LedgerUnavailable.
+        Anything less could be had by hanging up in time. A fixed price stays what it is. Durable when it returns.
+        Raises LedgerUnavailable.
         """
+        if self.definition.pricing.mode == "fixed":
+            return await self.charge(None, hung_up=True)
         return await self._capture(self._reservation.max_credits, None, frozenset({HUNG_UP, USAGE_MISSING}))
 
     async def _capture(self, credits: int, usage: Usage | None, flags: frozenset[str]) -> Charge:

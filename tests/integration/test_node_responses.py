@@ -424,9 +424,11 @@ async def test_a_secret_copied_from_another_asset_opens_nothing(sold: Sold) -> N
     assert await world.provider.requests() == []
 
 
-async def test_a_caller_who_hangs_up_on_an_endless_answer_pays_what_was_reserved() -> None:
+@pytest.mark.parametrize(("pricing", "left"), [(Pricing.tokens(input=0, output=1_000_000), 70), (Pricing(), 99)])
+async def test_a_caller_who_hangs_up_on_an_endless_answer_pays_what_was_reserved_or_the_fixed_price(
+    pricing: Pricing, left: int
+) -> None:
     async with World(node={"drain_timeout": "0.5"}) as world:
-        pricing = Pricing.tokens(input=0, output=1_000_000)
         plan = (await world.create_plan(price=1, credits=100)).plan_id
         definition = world.definition(pricing=pricing)
         did = str((await world.register(plan, credits=(1, 30), definition=definition)).did)
@@ -444,7 +446,7 @@ async def test_a_caller_who_hangs_up_on_an_endless_answer_pays_what_was_reserved
             account = f"{world.node.url}/v1/account"
             async with aiohttp.ClientSession(headers=headers) as http, http.get(account) as answer:
                 (shown,) = (await answer.json())["plans"]
-            return bool(shown["credits_left"] == 70 and shown["reserved"] == 0)
+            return bool(shown["credits_left"] == left and shown["reserved"] == 0)
 
         await until(charged, "the charge")
 
