@@ -76,7 +76,7 @@ class Conversations:
         key = await self._calls.key(exchange)
         stored = await self._find(key, exchange)
         mirrors = await self._objects.list(key.subscriber, "mirror", parent=stored.id, limit=100)
-        await self._objects.delete(key.subscriber, "conversation", stored.id)
+        await self._change(stored, self._objects.deleting(key.subscriber, "conversation", stored.id))
         await self._forget(mirrors.objects)
         await exchange.respond_json(200, {"id": stored.id, "object": "conversation.deleted", "deleted": True})
 
@@ -125,11 +125,16 @@ class Conversations:
     # ---------------------------------------------------------------------------------------------------------- parts
 
     async def _change(self, stored: Stored, *steps: Step) -> None:
-        """Raises ConversationLocked while a response works on the conversation."""
+        """Raises ConversationLocked while a response works on the conversation, ObjectNotFound once it is deleted."""
         name = f"{stored.subscriber}|{stored.id}"
         if not await self._objects.lock(name):
             raise locked()
-        await self._objects.unlock(name, *steps)
+        there: tuple[Step, ...] = ()
+        try:
+            await self._history.find_conversation(stored.subscriber, stored.id)
+            there = steps
+        finally:
+            await self._objects.unlock(name, *there)
 
     async def _items(self, key: ApiKey, given: object) -> list[Json]:
         items = listed(check_items("items", given, _ANYTHING, MOST_ITEMS))

@@ -170,6 +170,7 @@ class Turn:
         if not await objects.lock(f"{subscriber}|{id}", objects.deleting_children(subscriber, "mirror", id)):
             raise locked()
         self._locked = f"{subscriber}|{id}"
+        await self._history.find_conversation(subscriber, id)  # once more: now nobody deletes it
         if self._upstream:
             recent = (await objects.list(subscriber, "item", parent=id, limit=_RECENT)).objects[::-1]
             self._mirror = await objects.get(subscriber, "mirror", f"{id}.{self._account}")

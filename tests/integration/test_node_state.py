@@ -296,6 +296,29 @@ async def test_one_response_at_a_time_works_on_a_conversation(shop: Shop) -> Non
     assert len(await api.events("conversations.items.list", id)) == 4
 
 
+async def test_a_conversation_that_is_at_work_is_not_deleted_from_under_its_response(shop: Shop) -> None:
+    """Its items would be left behind, out of their owner's reach and for good."""
+    api, did = await shop.client("python-async", "responses-stateless")
+    id = (await api.call("conversations.create"))["id"]
+    slow = asyncio.create_task(api.call("responses.create", model=did, input="a [[wait 1]]", conversation=id))
+
+    async def locked() -> bool:
+        try:
+            await api.call("conversations.items.create", id, items=[user("b")])
+        except Refused as error:
+            return error.code == "conversation_locked"
+        return False
+
+    await until(locked, "the response at work")
+    with pytest.raises(Refused) as caught:
+        await api.call("conversations.delete", id)
+    assert (caught.value.status, caught.value.code) == (400, "conversation_locked")
+    await slow
+    assert (await api.call("conversations.delete", id))["deleted"] is True
+    with pytest.raises(Refused):
+        await api.call("conversations.items.list", id)
+
+
 @every_dialect
 async def test_a_failed_response_leaves_the_conversation_as_it_was(shop: Shop, dialect: str) -> None:
     api, did = await shop.client("python-async", dialect)
