@@ -16,19 +16,23 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
-from web3 import AsyncHTTPProvider, AsyncWeb3
-from web3.types import RPCEndpoint
 
 from nvm_chain.abi import CONTRACTS, Abi, Call, Event
 from nvm_chain.contract_errors import refusal
 from nvm_chain.errors import ChainUnavailable, ContractRefused, InvalidInput, NotFound, TransactionFailed
+from nvm_chain.rpc import Endpoint
 from nvm_chain.wallet import Wallet
+
+if TYPE_CHECKING:
+    from web3 import AsyncWeb3
+    from web3.providers.async_base import AsyncBaseProvider
 
 R = TypeVar("R")
 Block = int | Literal["latest", "pending", "safe", "finalized", "earliest"]
@@ -138,17 +142,25 @@ class _Sender:
 class Chain:
     """Made by `open_chain`. `chain_id` is checked on opening; `where` is the endpoint without path and credentials."""
 
-    def __init__(self, w3: AsyncWeb3[AsyncHTTPProvider], where: str, chain_id: int) -> None:
-        self.w3 = w3
+    def __init__(self, endpoint: Endpoint, where: str, chain_id: int) -> None:
+        self._endpoint = endpoint
         self.where = where
         self.chain_id = chain_id
         self._senders: defaultdict[str, _Sender] = defaultdict(_Sender)
+
+    @cached_property
+    def w3(self) -> AsyncWeb3[AsyncBaseProvider]:
+        """web3 over the same connections, for whatever isn't here."""
+        # Imported here: it takes longer to load than all the rest, and a node never needs it.
+        from nvm_chain.web3_provider import web3_over
+
+        return web3_over(self._endpoint)
 
     # ------------------------------------------------------------------------------------------------------ reads
 
     async def rpc(self, method: str, params: Sequence[Any] = ()) -> Any:
         """One JSON-RPC request. Raises RpcError for an error answer, ChainUnavailable when there is no sound answer."""
-        return await _rpc(self.w3.provider, self.where, method, params)
+        return await _rpc(self._endpoint, self.where, method, params)
 
     async def call(self, call: Call[R], block: Block = "latest", sender: str | None = None) -> R:
         """Reads, or simulates a write, at the state of `block`. Raises ContractRefused when the contract reverts."""
@@ -370,37 +382,6 @@ class Chain:
         return error
 
 
-class _Provider(AsyncHTTPProvider):
-    """web3's provider on a session of its own, whose connections are used again.
-
-    web3 guards its sessions by a thread lock of the whole process, which a request that is cancelled while it waits for
-    the lock never gives back: from then on no request of the process is sent any more.
-    """
-
-    def __init__(self, rpc_url: str, seconds: float) -> None:
-        super().__init__(rpc_url, exception_retry_configuration=None)
-        self._session = aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=seconds), headers=self.get_request_headers(), raise_for_status=True
-        )
-
-    async def _make_request(self, method: RPCEndpoint, request_data: bytes) -> bytes:
-        try:
-            return await self._post(request_data)
-        except aiohttp.ClientConnectorError:
-            raise
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-            # An idle connection that the server has just closed. Any request may be sent twice, transactions too.
-            return await self._post(request_data)
-
-    async def _post(self, data: bytes) -> bytes:
-        async with self._session.post(str(self.endpoint_uri), data=data) as answer:
-            return await answer.read()
-
-    async def disconnect(self) -> None:
-        await self._session.close()
-        await super().disconnect()
-
-
 @asynccontextmanager
 async def open_chain(
     rpc_url: str, expected_chain_id: int | None = None, *, request_seconds: float = REQUEST_TIMEOUT
@@ -416,10 +397,9 @@ async def open_chain(
         raise InvalidInput(f"RPC URL {shown!r} has the wrong form: write http://host:port or https://host/path")
     # Paths and user names of RPC URLs often are credentials, so messages show host and port only.
     where = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
-    provider = _Provider(rpc_url, request_seconds)
-    w3 = AsyncWeb3[AsyncHTTPProvider](provider)
+    endpoint = Endpoint(rpc_url, request_seconds)
     try:
-        answer = await _rpc(provider, where, "eth_chainId", ())
+        answer = await _rpc(endpoint, where, "eth_chainId", ())
         try:
             chain_id = int(answer, 16)
         except (TypeError, ValueError) as error:
@@ -429,9 +409,9 @@ async def open_chain(
                 f"{where} is chain {chain_id}, expected {expected_chain_id}: use an RPC URL of chain "
                 f"{expected_chain_id}, or choose the network that has id {chain_id}"
             )
-        yield Chain(w3, where, chain_id)
+        yield Chain(endpoint, where, chain_id)
     finally:
-        await provider.disconnect()
+        await endpoint.close()
 
 
 def decode_log(log: Mapping[str, Any]) -> Event | None:
@@ -460,9 +440,9 @@ def _block(block: Block) -> str:
     return hex(block) if isinstance(block, int) else block
 
 
-async def _rpc(provider: AsyncHTTPProvider, where: str, method: str, params: Sequence[Any]) -> Any:
+async def _rpc(endpoint: Endpoint, where: str, method: str, params: Sequence[Any]) -> Any:
     try:
-        answer = await provider.make_request(RPCEndpoint(method), list(params))
+        answer = await endpoint.ask(method, params)
     except aiohttp.ClientResponseError as error:
         raise ChainUnavailable(
             f"{where} answered {method} with HTTP {error.status}: is it an Ethereum RPC URL?"

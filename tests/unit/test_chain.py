@@ -281,3 +281,9 @@ async def test_a_call_to_an_address_without_code_says_that_nothing_is_deployed_t
     async with rpc({"eth_call": "0x"}) as (url, _), open_chain(url) as chain:
         with pytest.raises(ChainUnavailable, match=r"PlanRegistry\.balanceOf .* not deployed"):
             await chain.call(call)
+
+
+async def test_web3_speaks_over_the_same_endpoint() -> None:
+    async with rpc({"eth_chainId": "0x1", "eth_blockNumber": "0x2a"}) as (url, asked), open_chain(url) as chain:
+        assert await chain.w3.eth.block_number == 42
+        assert asked[-1] == ("eth_blockNumber", [])
