@@ -63,7 +63,8 @@ class Allowed:
             if _is_address(host):
                 raise _refused("it names an address instead of a host")
             if not self.host(host):
-                raise _refused(f"the host {host[:100]} isn't on the operator's list")
+                # Which one is the builder's secret, and in the log for the operator.
+                raise _refused("its host isn't on the operator's list") from AddressForbidden(f"host {host[:100]}")
             if port != 443:
                 raise _refused("its port isn't 443")
         shown = f"[{host}]" if ":" in host else host

@@ -95,6 +95,13 @@ def test_anything_else_is_refused_without_showing_the_url(url: str) -> None:
     assert "password" not in caught.value.message
 
 
+def test_which_provider_was_meant_is_told_to_the_operator_only() -> None:
+    with pytest.raises(ProviderNotAllowed) as caught:
+        ALLOWED.url("https://llm.customer.example/v1")
+    assert "customer" not in caught.value.message
+    assert "llm.customer.example" in str(caught.value.__cause__)
+
+
 @given(st.text(max_size=60))
 def test_no_text_leads_anywhere_else(text: str) -> None:
     try:
