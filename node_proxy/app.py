@@ -133,7 +133,7 @@ def _check_guesses(services: Services, exchange: Exchange) -> None:
 
 
 def _client(services: Services, exchange: Exchange) -> str:
-    return client_of(exchange.client, exchange.header(b"x-forwarded-for"), services.settings.trusted_proxies)
+    return client_of(exchange.client, exchange.forwarded, services.settings.trusted_proxies)
 
 
 async def _refuse(exchange: Exchange, error: Exception) -> None:

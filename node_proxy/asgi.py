@@ -129,6 +129,12 @@ class Exchange:
         client = self.scope.get("client")
         return client[0] if client else ""
 
+    @property
+    def forwarded(self) -> str:
+        """X-Forwarded-For, all its lines as one: some proxies add a line of their own below what the client claims."""
+        lines = [value for name, value in self.scope["headers"] if name == b"x-forwarded-for"]
+        return b",".join(lines).decode("latin-1")
+
     def header(self, name: bytes) -> str:
         """A request header, empty if it is missing."""
         return self.headers.get(name, b"").decode("latin-1")

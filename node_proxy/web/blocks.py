@@ -41,7 +41,7 @@ class BlockPages:
     async def get(self, exchange: Exchange) -> None:
         """The block's bytes. Whoever reads them should compute the CID."""
         proxies = self._services.settings.trusted_proxies
-        self._reads.take(client_of(exchange.client, exchange.header(b"x-forwarded-for"), proxies))
+        self._reads.take(client_of(exchange.client, exchange.forwarded, proxies))
         try:
             cid = Cid.parse(exchange.params[0])
         except InvalidInput as error:

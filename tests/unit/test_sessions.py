@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -16,6 +17,7 @@ from node_proxy.access.guesses import TRIES, Guesses, client_of
 from node_proxy.access.keys import Keys
 from node_proxy.access.sessions import SESSION_SECONDS, CsrfRefused, Sessions
 from node_proxy.access.store import AccessStore, open_access_store
+from node_proxy.asgi import Exchange
 from node_proxy.errors import KeyExpired, KeyInvalid
 
 SECRET = b"s" * 32
@@ -167,6 +169,15 @@ def test_a_network_is_one_guesser() -> None:
 )
 def test_a_client_behind_trusted_proxies_is_told_from_others(peer: str, forwarded: str, client: str) -> None:
     assert client_of(peer, forwarded, ("127.0.0.1/32", "172.17.0.0/16")) == client
+
+
+async def test_a_line_of_the_clients_above_the_proxys_own_is_not_believed() -> None:
+    async def nothing(*_: Any) -> Any:
+        raise AssertionError
+
+    lines = [(b"x-forwarded-for", b"spoofed, 203.0.113.5"), (b"x-forwarded-for", b"192.0.2.1")]
+    exchange = Exchange({"method": "GET", "path": "/", "headers": lines}, nothing, nothing)
+    assert client_of("127.0.0.1", exchange.forwarded, ("127.0.0.1/32",)) == "192.0.2.1"
 
 
 def test_guessers_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
