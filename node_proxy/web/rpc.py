@@ -22,6 +22,7 @@ MAX_PIECES = 100
 
 _AT_ONCE, _LOGS_AT_ONCE = 64, 4
 _SECONDS = 20.0
+_TOPIC = re.compile(r"0x[0-9a-fA-F]{64}")
 
 # Name → most parameters.
 METHODS = {
@@ -53,7 +54,7 @@ class RpcPages:
         """POST /rpc: one JSON-RPC request of the list above."""
         settings = self._services.settings
         self._rate.take(
-            client_of(exchange.client, exchange.header(b"x-forwarded-for"), settings.trusted_proxies),
+            client_of(exchange.client, exchange.forwarded, settings.trusted_proxies),
         )
         request = await exchange.json(MAX_BODY, settings.body_timeout)
         number, method, params = request.get("id"), request.get("method"), request.get("params", [])
@@ -96,7 +97,7 @@ class RpcPages:
         if not addresses or not all(isinstance(a, str) and a.lower() in ours for a in addresses):
             raise _Refused(-32602, "logs are given of this deployment's contracts only")
         topics = query.get("topics")
-        if not isinstance(topics, list) or len(topics) > 4 or not any(topics[1:]):
+        if not isinstance(topics, list) or len(topics) > 4 or not all(map(_is_topic, topics)) or not any(topics[1:]):
             raise _Refused(-32602, "logs are given about something: name an indexed value besides the event")
         head = self._services.view.block or await self._services.chain.block_number()
         first = max(_number(query.get("fromBlock", "0x0"), head), self._services.settings.from_block)
@@ -125,6 +126,12 @@ class _Refused(Exception):
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def _is_topic(topic: object) -> bool:
+    """Null for any, a value, or a list of values: in a list null would mean any again."""
+    values = topic if isinstance(topic, list) and topic else [topic]
+    return topic is None or all(isinstance(one, str) and _TOPIC.fullmatch(one) for one in values)
 
 
 def _number(block: object, latest: int) -> int:

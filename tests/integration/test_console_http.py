@@ -242,8 +242,17 @@ async def test_logs_of_our_contracts_about_something_are_given(world: World, htt
     about = {"address": address, "topics": [None, str(plan)], "fromBlock": "0x0", "toBlock": "latest"}
     found = await rpc(http, "eth_getLogs", about)
     assert [log["topics"][1] for log in found["result"]] == [str(plan)]
-    everything = await rpc(http, "eth_getLogs", {"address": address, "topics": [None], "fromBlock": "0x0"})
-    assert everything["error"]["code"] == -32602
+    anything: tuple[Any, ...] = (
+        [None],
+        [None, [None]],
+        [None, [None, str(plan)]],
+        [None, []],
+        [None, "0x11"],
+        [None, [[]]],
+    )
+    for topics in anything:
+        everything = await rpc(http, "eth_getLogs", {"address": address, "topics": topics, "fromBlock": "0x0"})
+        assert everything["error"]["code"] == -32602
 
 
 async def test_who_is_signed_in_is_told_only_to_the_own_origin(world: World, http: aiohttp.ClientSession) -> None:
