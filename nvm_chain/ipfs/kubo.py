@@ -12,9 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
-import ipfshttpclient
-from ipfshttpclient import exceptions as rpc
-
 from nvm_chain.cid import MAX_BLOCK, Cid
 from nvm_chain.errors import DigestMismatch, InvalidInput, NotFound, StoreUnavailable
 from nvm_chain.ipfs.store import Closing, check_size
@@ -37,6 +34,10 @@ class KuboStore(Closing):
         self, address: str, *, timeout: float = 10.0, username: str | None = None, password: Secret | None = None
     ) -> None:
         """Opens no connection. Raises InvalidInput for an address that is neither form."""
+        # Imported here and below: it takes longer to load than the rest of the package, and few have a daemon.
+        import ipfshttpclient
+        from ipfshttpclient import exceptions as rpc
+
         multiaddr, base = _multiaddr(address)
         auth = None if username is None else (username, password.reveal() if password else "")
         self.address, self.timeout = address, timeout
@@ -127,6 +128,8 @@ class KuboStore(Closing):
         return bytes(block)
 
     async def _run(self, call: Callable[[Any], Any], doing: str) -> Any:
+        from ipfshttpclient import exceptions as rpc
+
         try:
             async with asyncio.timeout(self.timeout + 1):
                 return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: call(self._local.client))
