@@ -104,7 +104,7 @@ class PostgresLedger:
         self._cold = ThreadPoolExecutor(1, thread_name_prefix="ledger-books")
         self._waiting: list[_Call] = []
         self._flushing: asyncio.Task[None] | None = None
-        self._live: dict[str, bool] = {}  # hold id -> is being captured
+        self._live: dict[str, bool] = {}  # hold id -> is on its way to the database: being made, or captured
         self._reaper = asyncio.get_running_loop().create_task(self._reap_for_ever()) if serving else None
 
     async def close(self) -> None:
@@ -144,7 +144,12 @@ class PostgresLedger:
         if credits < 0:
             raise ValueError(f"{credits} credits can't be reserved")
         hold = Hold(new_id(), account, did, credits, key_id, request_id, time())
-        await self._submit(_Call("reserve", hold, key_budget, ceiling))
+        self._live[hold.id] = True
+        try:
+            await self._submit(_Call("reserve", hold, key_budget, ceiling))
+        except asyncio.CancelledError:
+            self._live.pop(hold.id, None)  # it may have been made in this moment: then `reap` gives it back
+            raise
         return hold
 
     async def capture(
@@ -326,8 +331,11 @@ class PostgresLedger:
     def _done(self, call: _Call, result: Any) -> None:
         """On the event loop, once the group is on disk or has failed."""
         failed, name = isinstance(result, Exception), call.hold.id
-        if call.kind == "reserve" and not failed:
-            self._live[name] = False
+        if call.kind == "reserve":
+            if failed:
+                self._live.pop(name, None)
+            else:
+                self._live[name] = False
         elif call.kind == "capture":
             if failed:
                 self._live[name] = False
@@ -363,6 +371,8 @@ class PostgresLedger:
                 return self._look_after(group, error)
             except psycopg.Error as error:
                 self._rollback("calls")
+                if len(group) > 1:  # one call must not spoil the others'
+                    return [self._run([call])[0] for call in group]
                 failure = error
                 break
         reason = LedgerFailed(f"the PostgreSQL ledger: {failure}")
@@ -461,13 +471,20 @@ class PostgresLedger:
                 _try_lock(self._guard, _PROCESS, self._number)
 
     async def reap(self) -> int:
-        """Gives back the reservations of processes that are gone; answers how many there were."""
+        """Gives back the reservations of processes that are gone, and own ones that nobody holds any more.
+
+        Such a one stays behind where giving it back failed, or its caller left in the moment when it was made. Answers
+        how many there were.
+        """
 
         def work(db: books.Db) -> int:
             owners = [row[0] for row in db.execute("SELECT DISTINCT owner FROM reservations").fetchall()]
             count = 0
             for owner in owners:
                 if owner == self._number:
+                    rows = db.execute("SELECT id FROM reservations WHERE owner = ?", (owner,)).fetchall()
+                    # Whatever has a row was in `_live` before it had one.
+                    count += _release(db, [id for (id,) in rows if id not in self._live])
                     continue
                 (dead,) = db.execute("SELECT pg_try_advisory_xact_lock(?, ?)", (_PROCESS, owner)).fetchone()
                 if dead:
@@ -478,8 +495,16 @@ class PostgresLedger:
 
 
 def _release_owner(db: books.Db, owner: int) -> int:
+    return _release(
+        db, [row[0] for row in db.execute("SELECT id FROM reservations WHERE owner = ?", (owner,)).fetchall()]
+    )
+
+
+def _release(db: books.Db, ids: list[str]) -> int:
+    if not ids:
+        return 0
     rows = db.execute(
-        "DELETE FROM reservations WHERE owner = ? RETURNING plan, subscriber, key_id, credits", (owner,)
+        "DELETE FROM reservations WHERE id = ANY(?) RETURNING plan, subscriber, key_id, credits", (ids,)
     ).fetchall()
     accounts: dict[tuple[bytes, bytes], int] = {}
     keys: dict[str, int] = {}

@@ -6,7 +6,9 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
 from node_proxy.ledger import Ledger, books, open_ledger
@@ -30,7 +32,9 @@ from node_proxy.ledger.base import (
     ReservationGone,
     Snapshot,
 )
+from node_proxy.ledger.postgres import PostgresLedger
 from tests.postgres import Postgres, postgres
+from tests.world import until
 
 DID, PLAN, NODE = b"\x01" * 32, b"\x02" * 32, b"\x03" * 20
 ALICE, BOB = AccountId(PLAN, b"\x0a" * 20), AccountId(PLAN, b"\x0b" * 20)
@@ -290,6 +294,76 @@ async def test_one_charge_that_fails_does_not_take_its_neighbours_with_it(tmp_pa
         made = await asyncio.gather(*(ledger.capture(hold, 10, None) for hold in holds), return_exceptions=True)
         assert [type(one).__name__ for one in made] == ["Charge", "LedgerFailed", "Charge"]
         assert (await ledger.standing(ALICE)).captured == 20
+
+
+async def test_a_charge_too_large_for_its_books_does_not_take_its_neighbours_with_it(ledger: Ledger) -> None:
+    whale, other = AccountId(PLAN, b"\x0c" * 20), AccountId(PLAN, b"\x0d" * 20)
+    await ledger.observe([snapshot(whale, MAX_CREDITS), snapshot(other, MAX_CREDITS)])
+
+    async def hold(who: AccountId, did: bytes, credits: int) -> Hold:
+        key = who.subscriber.hex()
+        return await ledger.reserve(who, did, credits, key_id=key, key_budget=None, request_id="req_1")
+
+    # Both fit their accounts, and together they don't fit what their assistant is owed.
+    wide, holds = b"\x77" * 32, [await reserve(ledger, ALICE, 10) for _ in range(3)]
+    large = [await hold(who, wide, 2**62) for who in (whale, other)]
+    await ledger.capture(large[0], 2**62, None)
+    made = await asyncio.gather(
+        *(ledger.capture(one, one.credits, None) for one in (holds[0], large[1], *holds[1:])), return_exceptions=True
+    )
+    assert [type(one).__name__ for one in made] == ["Charge", "LedgerFailed", "Charge", "Charge"]
+    await ledger.release(large[1])
+    assert (await ledger.standing(ALICE)).captured == 30
+    assert (await ledger.standing(other)).reserved == 0
+    assert len(await ledger.backlog(expiring_before=0)) == 2
+
+
+async def test_a_hold_whose_caller_left_when_it_was_just_made_is_given_back(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking = [asyncio.create_task(reserve(ledger, ALICE, 10)) for _ in range(5)]
+
+    def leave() -> None:
+        for one in asking:
+            one.cancel()
+
+    if isinstance(ledger, PostgresLedger):
+        done = ledger._done
+
+        def done_and_left(*args: Any) -> None:
+            done(*args)
+            leave()  # before anybody who waits has been woken
+
+        monkeypatch.setattr(ledger, "_done", done_and_left)
+    found = await asyncio.gather(*asking, return_exceptions=True)
+    for one in found:
+        if isinstance(one, Hold):
+            await ledger.release(one)
+
+    async def given_back() -> bool:
+        return (await ledger.standing(ALICE)).reserved == 0
+
+    await until(given_back, "the holds")
+
+
+async def test_a_hold_that_could_not_be_given_back_is_given_back_later(server: Postgres) -> None:
+    url = server.database()
+    async with open_ledger(url, serving=True) as ledger:
+        await ledger.advance(checkpoint(1), [snapshot(ALICE, 100)])
+        holds = [await reserve(ledger, ALICE, 10) for _ in range(3)]
+        with psycopg.connect(url, autocommit=True) as other:
+            other.execute("ALTER TABLE reservations RENAME TO gone")
+            with pytest.raises(LedgerFailed):
+                await ledger.release(holds[0])
+            other.execute("ALTER TABLE gone RENAME TO reservations")
+
+        async def given_back() -> bool:
+            return (await ledger.standing(ALICE)).reserved == 20
+
+        await until(given_back, "the hold")
+        await ledger.capture(holds[1], 10, None)
+        standing = await ledger.standing(ALICE)
+        assert (standing.captured, standing.reserved) == (10, 10)
 
 
 # ----------------------------------------------------------------------------------------------- the chain's word
