@@ -112,7 +112,7 @@ class Turn:
 
     async def _after_response(self, id: str) -> None:
         last = await self._objects.get(self._subscriber, "response", id)
-        if last is None:
+        if last is None or not self._may_see(last):
             raise _no_previous(id)
         if last.data["response"]["status"] not in _ANSWERED:
             raise PreviousNotFound(
@@ -245,9 +245,16 @@ class Turn:
         policy = self._access.definition.policy
         return next(iter(check_items("input", [found], policy, 1)), None)
 
+    def _may_see(self, stored: Stored) -> bool:
+        """Whether the key opens the assistant that it belongs to."""
+        dids = self._access.key.dids
+        return dids is None or not stored.did or any(str(did) == stored.did for did in dids)
+
     async def _look_up(self, id: str) -> Json:
         objects, subscriber = self._objects, self._subscriber
         pointer = await objects.get(subscriber, "item", id)
+        if pointer is not None and not self._may_see(pointer):
+            pointer = None
         if pointer is not None and "item" in pointer.data:
             found: Json = pointer.data["item"]
             return found

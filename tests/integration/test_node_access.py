@@ -223,6 +223,17 @@ async def test_a_key_opens_only_the_assistants_on_its_list(caller: Caller) -> No
             await client.responses.create(model=str(other), input="hello")
         assert caught.value.code == "not_allowed_for_key"
         assert [model.id for model in (await client.models.list()).data] == [str(mine)]
+    async with caller.world.async_openai(await caller.world.login(caller.wallet)) as owner:
+        said = await owner.responses.create(model=str(other), input="for nobody else")
+    async with caller.world.async_openai(key) as client:
+        with pytest.raises(openai.PermissionDeniedError):
+            await client.responses.retrieve(said.id)
+        with pytest.raises(openai.BadRequestError) as refused:
+            await client.responses.create(model=str(mine), input="go on", previous_response_id=said.id)
+        assert refused.value.code == "previous_response_not_found"
+        named: Any = [{"type": "item_reference", "id": said.output[0].id}, {"role": "user", "content": "go on"}]
+        with pytest.raises(openai.NotFoundError):
+            await client.responses.create(model=str(mine), input=named)
 
 
 async def test_the_account_shows_what_the_chain_and_the_ledger_say(caller: Caller) -> None:
