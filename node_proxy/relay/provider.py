@@ -16,6 +16,7 @@ from typing import Any
 
 import aiohttp
 import orjson
+from multidict import istr
 from yarl import URL
 
 from node_proxy.config import Settings
@@ -50,6 +51,12 @@ Each piece costs a turn of the loop on both sides. A model that takes longer for
 
 PUBLIC_HEADERS = (b"openai-processing-ms", b"openai-version")
 """The provider's headers that subscribers may see."""
+
+# Looked up in every answer: an `istr` is in the form that multidict compares.
+_PUBLIC = tuple((name, istr(name.decode())) for name in PUBLIC_HEADERS)
+_REQUEST_ID, _CONTENT_TYPE, _CONTENT_ENCODING = istr("x-request-id"), istr("content-type"), istr("content-encoding")
+_USER_AGENT = f"nvm-node/{__version__}"
+_ONE_WRITE = 64 * 1024
 
 _QUOTA_CODES = frozenset(
     {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "account_deactivated", "quota_exceeded"}
@@ -117,7 +124,7 @@ class ProviderAnswer:
     def __init__(self, response: aiohttp.ClientResponse, patience: _Patience, limit: int) -> None:
         self.status = response.status
         self.headers = _public(response.headers)
-        self.request_id = response.headers.get("x-request-id", "")[:200]
+        self.request_id = response.headers.get(_REQUEST_ID, "")[:200]
         self._response = response
         self._patience = patience
         self._limit = limit
@@ -196,6 +203,11 @@ class ProviderAnswer:
         chunks: list[bytes] = []
         size = 0
         try:
+            if (content := self._response.content).is_eof():  # all of it came together with the headers
+                body = content.read_nowait()
+                if len(body) <= limit:
+                    return body
+                raise ProviderGarbage(f"The assistant's provider answered with more than {limit} bytes.")
             while size != length and (chunk := await self._chunk()):
                 size += len(chunk)
                 if size > limit:
@@ -205,6 +217,36 @@ class ProviderAnswer:
             _translate(error)
             raise
         return b"".join(chunks)
+
+
+class _Request(aiohttp.ClientRequest):
+    """A request with all of its headers given, and its body written together with them.
+
+    aiohttp would look for what else to add, and start a task for the body.
+    """
+
+    _whole: bytes | None = None
+
+    def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:
+        """Nothing is added."""
+
+    def update_body_from_data(self, body: Any, _stacklevel: int = 3) -> None:
+        if type(body) is bytes and 0 < len(body) <= _ONE_WRITE:
+            self._whole = body
+            self.headers["content-length"] = str(len(body))
+        else:
+            super().update_body_from_data(body, _stacklevel)
+
+    async def send(self, conn: Any) -> aiohttp.ClientResponse:
+        whole = self._whole
+        if whole is None or conn.protocol.writing_paused:
+            if whole is not None:
+                self._whole = None
+                super().update_body_from_data(whole)
+            return await super().send(conn)
+        response = await super().send(conn)  # as if there were no body: the headers are written at once
+        conn.protocol.transport.write(whole)
+        return response
 
 
 class ProviderClient:
@@ -244,6 +286,7 @@ class ProviderClient:
             "content-type": call.content_type,
             "accept": "application/json, text/event-stream",
             "accept-encoding": "identity",
+            "user-agent": _USER_AGENT,
         }
         if call.beta:
             headers["openai-beta"] = call.beta
@@ -276,7 +319,7 @@ class _Post:
                 patience.at = math.inf
             if response.status >= 300:
                 raise await _refusal(response, call.caller_params)
-            if response.headers.get("content-encoding", "identity") not in ("identity", ""):
+            if response.headers.get(_CONTENT_ENCODING, "identity") not in ("identity", ""):
                 raise ProviderGarbage("The assistant's provider compressed an answer that it was asked not to.")
             return ProviderAnswer(response, patience, client._limit)
         except BaseException as error:
@@ -288,9 +331,10 @@ class _Post:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if self._response is not None:
-                self._response.release()
-                await self._response.wait_for_close()
+            response = self._response
+            if response is not None and not response.closed:  # read to its end, it has given its connection back
+                response.release()
+                await response.wait_for_close()
         finally:
             self._patience.__exit__(kind, error, trace)
 
@@ -307,7 +351,7 @@ async def open_provider_client(settings: Settings) -> AsyncIterator[ProviderClie
         connector=connector,
         timeout=timeout,
         cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"user-agent": f"nvm-node/{__version__}"},
+        request_class=_Request,
         auto_decompress=False,
         trust_env=False,
     ) as session:
@@ -333,13 +377,14 @@ def _translate(error: BaseException) -> None:
 
 
 def _is_type(response: aiohttp.ClientResponse, wanted: str) -> bool:
-    return response.headers.get("content-type", "").split(";")[0].strip().lower() == wanted
+    kind = response.headers.get(_CONTENT_TYPE, "")
+    return kind == wanted or kind.split(";")[0].strip().lower() == wanted
 
 
 def _public(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     found = []
-    for name in PUBLIC_HEADERS:
-        value = headers.get(name.decode())
+    for name, text in _PUBLIC:
+        value = headers.get(text)
         if value is not None and len(value) <= 200 and value.isascii() and value.isprintable():
             found.append((name, value.encode()))
     return found
