@@ -94,7 +94,7 @@ class ReceiptPages:
     async def _charge(self, exchange: Exchange) -> tuple[ChargeRecord, Batch | None]:
         key, name = await self._caller(exchange), exchange.params[0]
         ledger = self._services.ledger
-        charge = await ledger.charge(name)
+        charge = await ledger.charge(name) if _CHARGE_ID.fullmatch(name) else None
         mine = charge is not None and charge.account.subscriber.hex() == key.subscriber[2:].lower()
         if charge is None or not mine or (key.dids is not None and Did(charge.did) not in key.dids):
             raise ObjectNotFound(f"There is no receipt {show(name)} of {key.subscriber}; list them.")

@@ -359,6 +359,7 @@ async def test_nobody_elses_receipt_can_be_told_from_one_that_does_not_exist(
         theirs = await mallory.get(f"/v1/receipts/{name}{end}", 404)
         nobodys = await mallory.get(f"/v1/receipts/{missing}{end}", 404)
         assert json.dumps(theirs).replace(name, missing) == json.dumps(nobodys)
+        await mallory.get(f"/v1/receipts/chg_%00{end}", 404)
     assert (await mallory.get("/v1/receipts"))["data"] == []
     assert (await mallory.get(f"/v1/receipts?after={name}&order=asc"))["data"] == []
     async with aiohttp.ClientSession(world.node.url) as http:
