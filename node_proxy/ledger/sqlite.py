@@ -57,6 +57,10 @@ T = TypeVar("T")
 BUSY_SECONDS = 10
 """How long to wait for another process that writes (`nvm-node settle`)."""
 
+MANY = 4
+GATHER_SECONDS = 0.002
+"""While transactions have MANY operations, the next begins this much later: fewer of them, each for more calls."""
+
 ACCOUNTS_IN_MEMORY = 20_000
 """Accounts beyond it are read from the file again: some 10 µs."""
 
@@ -445,8 +449,11 @@ class SqliteLedger:
             self._flushing = asyncio.get_running_loop().create_task(self._flush())
 
     async def _flush(self) -> None:
+        group: list[_Op] = []
         try:
             while self._waiting:
+                if len(group) >= MANY:
+                    await asyncio.sleep(GATHER_SECONDS)
                 group, self._waiting = self._waiting, []
                 await self._commit(group)
         finally:

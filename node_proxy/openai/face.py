@@ -283,7 +283,7 @@ def _by_type(**kinds: Rule) -> Rule:
     def show(face: Face, value: Any) -> Json | None:
         kind = value.get("type") if isinstance(value, dict) else None
         rule = kinds.get(kind) if isinstance(kind, str) else None
-        return None if rule is None else {"type": kind, **rule(face, value)}
+        return None if rule is None else {"type": kind} | rule(face, value)
 
     return show
 
@@ -323,9 +323,25 @@ def _output_text(face: Face, value: Json) -> Json:
 
 
 # No reasoning_text, which small servers show in full: it tends to quote the instructions.
+def _message(face: Face, value: Json) -> Json:
+    """Most of what there is to show, so it is written out."""
+    content, status = value.get("content"), value.get("status")
+    shown: Json = {
+        "id": face._ids.public(value.get("id"), "msg_"),
+        "content": _parts(face, content) if content else [],
+        "role": "assistant",
+        "status": status if status in _STEPS else "completed",
+    }
+    if "phase" in value:
+        shown["phase"] = _scalar(face, value["phase"])
+    return shown
+
+
+_STEPS = ("completed", "in_progress", "incomplete")
 _part = _by_type(output_text=_output_text, refusal=_object(refusal=_text))
 _summary = _by_type(summary_text=_object(text=_text))
-_status = _one_of("completed", "in_progress", "incomplete")
+_parts = _list(_part)
+_status = _one_of(*_STEPS)
 _tool_status = _one_of("completed", "in_progress", "searching", "interpreting", "generating", "failed", "incomplete")
 _search_action = _by_type(
     search=_object(query=_text, queries=_texts),
@@ -344,9 +360,7 @@ def _web_search(face: Face, value: Json) -> Json:
 
 
 _ITEMS: dict[str, Rule] = {
-    "message": _object(
-        id=_id("msg_"), content=_list(_part), role=_one_of("assistant"), status=_status, phase=_Optional(_scalar)
-    ),
+    "message": _message,
     "reasoning": _object(id=_id("rs_"), summary=_list(_summary), status=_Optional(_status)),
     "function_call": _object(id=_id("fc_"), call_id=_id("call_"), name=_text, arguments=_text, status=_status),
     "custom_tool_call": _object(id=_id("ctc_"), call_id=_id("call_"), name=_text, input=_text),
