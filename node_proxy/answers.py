@@ -182,9 +182,15 @@ class Answers:
                 return None
             after = charges[-1].id
 
-    def _promise(self, claim_id: bytes, request_id: str) -> Callable[[Answer], Coroutine[Any, Any, None]]:
-        async def promise(answer: Answer) -> None:
-            await self._kept.note(claim_id, self._kept.owner, request_id, "ready", answer)
+    def _promise(self, claim_id: bytes, request_id: str) -> Callable[[Answer | None], Coroutine[Any, Any, None]]:
+        async def promise(answer: Answer | None) -> None:
+            state = "running" if answer is None else "ready"
+            if not await self._kept.note(claim_id, self._kept.owner, request_id, state, answer):
+                raise StillRunning(
+                    "Another process of the node has taken this request over. Nothing was charged here: ask again, "
+                    "its answer will be given.",
+                    retry_after=2,
+                )
 
         return promise
 
@@ -252,7 +258,7 @@ class Answers:
 class _Tape:
     """See `asgi.Tape`. listens: set for good by an Idempotency-Key; else once the client is found to have hung up.
 
-    promise: writes down what will be sent.
+    promise: writes down what will be sent, None for something too long; raises where the claim is somebody else's.
     """
 
     __slots__ = (
@@ -263,7 +269,7 @@ class _Tape:
     def __init__(self, exchange: Exchange, limit: int) -> None:
         self.raw: bytes | None = None
         self.listens = False
-        self.promise: Callable[[Answer], Coroutine[Any, Any, None]] | None = None
+        self.promise: Callable[[Answer | None], Coroutine[Any, Any, None]] | None = None
         self._exchange = exchange
         self._limit = self._room = limit
         self._status = 0
@@ -272,7 +278,10 @@ class _Tape:
         self._ended = False
 
     async def promised(self, data: bytes) -> None:
-        if self.promise is None or len(data) > self._room:
+        if self.promise is None:
+            return
+        if len(data) > self._room:
+            await self.promise(None)
             return
         headers = self._headers or [(b"content-type", b"application/json")]
         await self.promise(Answer.of(self._status or 200, headers, b"".join([*self._chunks, data])))

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from node_proxy.storage import Database, Db, Rows
 
-SWEPT_AT_ONCE = 200
+SWEPT_AT_ONCE, MOST_SWEPT = 200, 100_000
+"""Answers that one transaction removes, and one sweep."""
 
 GONE_SECONDS = 6.0
 """How long a process must be gone before its claims are: a short loss of its connection isn't its end."""
@@ -156,10 +157,15 @@ class Kept:
         await self._database.write(work)
 
     async def sweep(self) -> int:
-        """Removes answers whose time is over; answers how many."""
+        """Removes the answers whose time is over; answers how many."""
         query = "DELETE FROM answers WHERE id IN (SELECT id FROM answers WHERE expires_at <= ? LIMIT ?)"
-        values = (int(time.time()), SWEPT_AT_ONCE)
-        return await self._database.write(lambda db: db.execute(query, values).rowcount)
+        values, count = (int(time.time()), SWEPT_AT_ONCE), 0
+        while count < MOST_SWEPT:
+            gone = await self._database.write(lambda db: db.execute(query, values).rowcount)
+            count += gone
+            if gone < SWEPT_AT_ONCE:
+                break
+        return count
 
     async def _change(self, query: str, values: Sequence[object], id: bytes, owner: int, request_id: str) -> bool:
         def work(db: Db) -> bool:

@@ -416,6 +416,36 @@ async def patiently(node: Node) -> Client:
     return found[0]
 
 
+@pytest.mark.usefixtures("at_once")
+async def test_who_was_taken_for_dead_and_is_not_charges_nothing_more(node: Node, urls: tuple[str, str]) -> None:
+    """Its claim was taken over while it ran: the answer and the charge are the other's."""
+    node.surface.go.clear()
+    first = asyncio.create_task(node.post(ASK, idempotency_key="one"))
+    await begun(node)
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(open_database(urls[1]))
+        other = Kept(database, SECRET)
+        key = await Keys(AccessStore(database), SECRET).verify(node.text)
+        claim = await other.find(other.hash(b"name", key.id.encode(), b"one"))
+        assert claim is not None
+        assert await other.take_over(claim, "req_other", 1_000)
+        node.surface.go.set()
+        with pytest.raises(StillRunning):
+            await first
+        assert await node.charged() == 0
+        taken = await other.find(claim.id)
+        assert taken is not None
+        assert (taken.state, taken.request_id) == ("running", "req_other")
+
+
+async def test_all_answers_whose_time_is_over_are_swept(node: Node) -> None:
+    rows = [n.to_bytes(32) for n in range(450)]
+    for row in rows:
+        await node.kept.put(row, row, "req_old", Answer(200, (), b"old"), 0)
+    assert await node.answers.sweep() == 450
+    assert await node.answers.sweep() == 0
+
+
 # ------------------------------------------------------------------------------------------------------ SDKs' retries
 
 FIRST: dict[str, Any] = {"x_stainless_retry_count": "0"}
