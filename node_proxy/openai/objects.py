@@ -38,8 +38,8 @@ CHILDREN = {
 }
 """What goes when an object goes: kinds whose `parent` it is."""
 
-SWEPT_AT_ONCE = 200
-"""Objects that one sweep removes at most, so that no transaction grows long."""
+SWEPT_AT_ONCE, MOST_SWEPT = 200, 20_000
+"""Objects that one transaction removes, and one sweep: no transaction grows long, and no sweep falls behind."""
 
 LONGEST_LINE = 1_000
 """Responses that follow each other, at most."""
@@ -367,7 +367,7 @@ class Objects:
     # -------------------------------------------------------------------------------------------------------- expiry
 
     async def sweep(self) -> int:
-        """Removes some of the objects whose time is over; how many. Raises StorageFailed."""
+        """Removes the objects whose time is over; how many. Raises StorageFailed."""
         query = "SELECT subscriber, kind, id FROM objects WHERE expires_at > 0 AND expires_at <= ? LIMIT ?"
 
         def look(db: Db) -> Sequence[Any]:
@@ -376,7 +376,13 @@ class Objects:
         def work(db: Db) -> int:
             return sum(_delete(db, *row) for row in look(db))
 
-        return await self._database.write(work) if await self._database.read(look) else 0
+        count = 0
+        while count < MOST_SWEPT:
+            found = await self._database.read(look)
+            if not found:
+                break
+            count += await self._database.write(work)
+        return count
 
 
 def _plain(id: str) -> str:
