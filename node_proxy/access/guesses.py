@@ -32,12 +32,12 @@ class Guesses:
 
     def wait(self, client: str) -> float:
         """Seconds until the client may try again; 0 = now."""
-        spent = self._now(_network(client))
+        spent = self._now(network_of(client))
         return 0.0 if spent <= TRIES - 1 else (spent - TRIES + 1) * SECONDS_EACH
 
     def failed(self, client: str) -> None:
         """Counts a failure."""
-        network = _network(client)
+        network = network_of(client)
         self._spent[network] = (self._now(network) + 1, time.monotonic())
         self._spent.move_to_end(network)
         while len(self._spent) > _CLIENTS:
@@ -67,7 +67,8 @@ def _in(address: str, networks: Sequence[str]) -> bool:
     return any(parsed in ipaddress.ip_network(network) for network in networks)
 
 
-def _network(client: str) -> str:
+def network_of(client: str) -> str:
+    """Who counts as one client: an IPv4 address, an IPv6 network of /64, or whatever else the text says."""
     try:
         address = ipaddress.ip_address(client)
     except ValueError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 
+from node_proxy.access.guesses import network_of
 from node_proxy.errors import TooManyRequests
 
 _CLIENTS = 20_000
@@ -19,7 +20,7 @@ class Bucket:
 
     def take(self, client: str, amount: float = 1.0) -> None:
         """Counts a use. Raises TooManyRequests with the seconds to wait; then nothing is counted."""
-        now = time.monotonic()
+        client, now = network_of(client), time.monotonic()
         used, since = self._used.get(client, (0.0, now))
         used = max(0.0, used - (now - since) * self._per_second) + amount
         if used > self._size:

@@ -18,7 +18,8 @@ from node_proxy.access.keys import Keys
 from node_proxy.access.sessions import SESSION_SECONDS, CsrfRefused, Sessions
 from node_proxy.access.store import AccessStore, open_access_store
 from node_proxy.asgi import Exchange
-from node_proxy.errors import KeyExpired, KeyInvalid
+from node_proxy.errors import KeyExpired, KeyInvalid, TooManyRequests
+from node_proxy.web.limits import Bucket
 
 SECRET = b"s" * 32
 WALLET = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
@@ -152,6 +153,15 @@ def test_a_network_is_one_guesser() -> None:
     for _ in range(TRIES):
         guesses.failed("::ffff:192.0.2.9")
     assert guesses.wait("192.0.2.9") > 0
+
+
+def test_a_network_is_one_visitor() -> None:
+    bucket = Bucket(3, 0.001, "looks")
+    for i in range(3):
+        bucket.take(f"2001:db8::{i:x}")
+    with pytest.raises(TooManyRequests):
+        bucket.take("2001:db8::ffff")
+    bucket.take("2001:db8:0:1::1")
 
 
 @pytest.mark.parametrize(
