@@ -44,6 +44,9 @@ MAX_GAS = 2**24
 RUNWAY = 20
 """The signer's balance is low when it pays for fewer settlements than this."""
 
+DEAREST = 4
+"""What a stuck transaction offers at most, in multiples of what the chain asks: beyond, its price isn't what keeps it."""
+
 _TYPICAL_GAS = 400_000
 _SKEW = 600
 _WHOLE_BATCH = frozenset({"NodeNotAuthorised", "VouchersRequired", "AssetUnknown", "PlanUnknown", "OfferUnknown"})
@@ -385,6 +388,14 @@ class Settlement:
     async def _replace(self, batch: Batch, latest: Attempt) -> None:
         """The same batch with the same nonce for more money; an empty transaction if the contract refuses it now."""
         now, bumped = await self._chain.fees(), Fees(latest.max_fee, latest.priority_fee).bumped()
+        if bumped.maximum > DEAREST * now.maximum:
+            self._problem(
+                (batch.did, batch.plan),
+                f"batch {batch.number} of {Did(batch.did)} isn't mined: its transaction offers {latest.max_fee} wei "
+                f"per gas, and the chain asks for {now.maximum}. It is sent again as it is",
+            )
+            await self._broadcast(batch, latest.raw)
+            return
         if now.priority is None or bumped.priority is None:
             fees = Fees(max(now.maximum, bumped.maximum), None)
         else:

@@ -73,6 +73,24 @@ async def test_a_transaction_that_is_stuck_is_replaced_under_the_same_nonce(mark
         await settled_once(market, meter, plan, wallet, 3)
 
 
+async def test_a_transaction_that_no_price_gets_mined_stops_to_grow_dearer(market: Market, tmp_path: Path) -> None:
+    plan, did, wallet = await sold(market)
+    async with open_meter(market, tmp_path / "l.db", min_calls=1, stuck_after=0) as meter:
+        await meter.call(did, wallet, 3)
+        await hold_blocks(market)
+        for _ in range(30):
+            await meter.settlement.step()
+        (batch,) = await open_batches(meter)
+        asked = (await market.chain.fees()).maximum
+        assert asked < batch.attempts[-1].max_fee <= 4 * asked
+        (problem,) = (await meter.settlement.status()).problems
+        assert "isn't mined" in problem
+        await market.mine()
+        await meter.settlement.step()
+        assert (await meter.settlement.status()).problems == ()
+        await settled_once(market, meter, plan, wallet, 3)
+
+
 async def test_a_transaction_that_was_dropped_is_sent_again(market: Market, tmp_path: Path) -> None:
     plan, did, wallet = await sold(market)
     async with open_meter(market, tmp_path / "l.db", min_calls=1) as meter:
