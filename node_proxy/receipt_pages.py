@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -108,7 +107,6 @@ class ReceiptPages:
         for one in charges:
             batch = None if one.batch is None else heads.get(one.batch)
             shown.append(await services.settlement.receipts.signed(one, batch))
-            await asyncio.sleep(0)  # a signature takes a millisecond, and calls are waiting
         return shown
 
     def _dids(self, query: dict[str, str], key: ApiKey) -> list[bytes] | None:

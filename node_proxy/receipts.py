@@ -47,6 +47,7 @@ class Receipts:
         self._registry = registry
         self._trees: OrderedDict[int, Tree] = OrderedDict()
         self._building = asyncio.Lock()
+        self._signing = asyncio.Lock()
 
     def of(self, charge: ChargeRecord) -> Receipt:
         """The receipt of a charge."""
@@ -73,9 +74,16 @@ class Receipts:
             "object": "receipt",
             "receipt": receipt.document(),
             "hash": "0x" + receipt.leaf.hex(),
-            "signature": "0x" + (await receipt.sign(self._wallet)).hex(),
+            "signature": "0x" + (await self._sign(receipt)).hex(),
             "settlement": _settlement(batch),
         }
+
+    async def _sign(self, receipt: Receipt) -> bytes:
+        """One after the other, whoever asks: a signature is a millisecond of the event loop, and calls are waiting."""
+        async with self._signing:
+            signature = await receipt.sign(self._wallet)
+            await asyncio.sleep(0)
+            return signature
 
     async def root(self, batch_id: int) -> bytes:
         """Of the batch as it is now, computed from its charges."""
@@ -99,7 +107,7 @@ class Receipts:
         index = tree.index(receipt.leaf)
         return Proof(
             receipt=receipt,
-            signature=await receipt.sign(self._wallet),
+            signature=await self._sign(receipt),
             index=index,
             size=tree.size,
             path=tree.path(index),

@@ -45,7 +45,7 @@ RUNWAY = 20
 """The signer's balance is low when it pays for fewer settlements than this."""
 
 DEAREST = 4
-"""What a stuck transaction offers at most, in multiples of what the chain asks: beyond, its price isn't what keeps it."""
+"""What a stuck transaction offers at most, in multiples of what the chain asks: beyond, it isn't its price."""
 
 _TYPICAL_GAS = 400_000
 _SKEW = 600

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -178,6 +179,28 @@ async def test_a_proof_that_fits_another_batch_chain_registry_or_node_is_refused
     proof = replace(first, receipt=forged, signature=await forged.sign(stranger), root=forged.leaf, path=())
     with pytest.raises(NotFound):
         await check_receipt(chain, deployment, proof)
+
+
+async def test_however_many_ask_for_receipts_calls_wait_for_one_signature_at_a_time(
+    market: Market, meter: Meter
+) -> None:
+    plan = await market.plan(100)
+    did = await market.asset((plan, 1, 5))
+    wallet = await market.subscriber(plan)
+    for _ in range(4):
+        await meter.call(did, wallet)
+    charges, turns = await meter.ledger.charges(), 0
+
+    async def page() -> None:
+        for charge in charges:
+            await meter.settlement.receipts.signed(charge, None)
+
+    pages = [asyncio.create_task(page()) for _ in range(10)]
+    while not all(one.done() for one in pages):
+        await asyncio.sleep(0)
+        turns += 1
+    await asyncio.gather(*pages)
+    assert turns >= len(pages) * len(charges)
 
 
 # ---------------------------------------------------------------------------------------------------------- vouchers
