@@ -17,6 +17,7 @@ from nvm_chain.errors import InvalidInput
 from nvm_chain.merkle import Tree, leaf_hash, root_of
 from nvm_chain.plans import PlanId
 from nvm_chain.receipts import Proof, Receipt, ReceiptInvalid
+from nvm_chain.secret import Secret
 from nvm_chain.wallet import LocalWallet
 
 NODE = LocalWallet.create()
@@ -133,12 +134,12 @@ def test_the_hash_is_that_of_the_canonical_document() -> None:
     ("field", "value"),
     [
         ("v", 2),
-        ("node", LocalWallet.create().address),
+        ("node", LocalWallet(Secret("01" * 32)).address),
         ("chain_id", 1),
-        ("registry", LocalWallet.create().address),
+        ("registry", LocalWallet(Secret("02" * 32)).address),
         ("did", str(Did(b"\3" * 32))),
         ("plan_id", str(PlanId(b"\3" * 32))),
-        ("subscriber", LocalWallet.create().address),
+        ("subscriber", LocalWallet(Secret("03" * 32)).address),
         ("id", "chg_18c0ffee18c0ffee0123456789ac"),
         ("request_id", "req_1123456789abcdef01234567"),
         ("credits", "2"),
