@@ -60,6 +60,7 @@ async def test_a_login_is_good_once(browser: aiohttp.ClientSession) -> None:
         (r"Nonce: \S+", "Nonce: abcdefgh12345678"),
         (r"Version: 1", "Version: 2"),
     ],
+    ids=["domain", "URI", "chain", "expired", "issued in the future", "issued long ago", "nonce", "version"],
 )
 async def test_a_message_for_another_place_or_time_is_refused_although_it_is_signed(
     browser: aiohttp.ClientSession, old: str, new: str
