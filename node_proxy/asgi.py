@@ -150,7 +150,12 @@ class Exchange:
         length = self.headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > limit:
             raise BodyTooLarge(f"The request has {int(length):,} bytes, at most {limit:,} are taken.")
-        message = await self._next(seconds)
+        try:
+            message = await within(seconds, self._receive())
+        except TimeoutError:
+            raise _late() from None
+        if message["type"] != "http.request":
+            raise ClientGone
         body: bytes = message.get("body", b"")
         if not message.get("more_body"):
             if len(body) > limit:
@@ -170,7 +175,7 @@ class Exchange:
         try:
             message = await within(seconds, self._receive())
         except TimeoutError:
-            raise RequestTimeout("The request's body didn't arrive in time.") from None
+            raise _late() from None
         if message["type"] != "http.request":
             raise ClientGone
         return message
@@ -379,6 +384,10 @@ class Router:
                 if fixed and all(params):
                     return handlers, params, template
         raise RouteNotFound(f"There is nothing at {path[:200]!r}. The API's base URL ends in /v1.")
+
+
+def _late() -> RequestTimeout:
+    return RequestTimeout("The request's body didn't arrive in time.")
 
 
 def _json_kind(value: object) -> str:

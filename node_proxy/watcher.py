@@ -391,11 +391,12 @@ class ChainView:
 
     async def describe(self, did: Did) -> AssetView:
         """The asset's record with its offers, plans and nodes. Raises AssetNotFound, NvmError."""
-        return _found(did, (await self._known(did)).view)
+        known = self._assets.get(did) or await self._known(did)
+        return _found(did, known.view)
 
     async def ways(self, did: Did) -> Sequence[Way]:
         """Open ways into the asset by this node, cheapest first. Raises AssetNotFound, NotServed, NvmError."""
-        known, now = await self._known(did), self.now()
+        known, now = self._assets.get(did) or await self._known(did), self.now()
         if now >= known.until:
             view = _found(did, known.view)
             known.until = _next_change(view, now)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
+from copy import copy
 from types import TracebackType
 from typing import Any
 
@@ -88,22 +89,20 @@ class Calls:
         """The assistant as its builder defined it last. Raises AssetNotFound, AssetUnusable, Unavailable."""
         return await self._assets.open(did)
 
-    def access(
-        self, key: ApiKey, did: Did, *, request_id: str, facts: dict[str, Any]
-    ) -> AbstractAsyncContextManager[Access]:
+    def access(self, key: ApiKey, did: Did, *, request_id: str, facts: dict[str, Any]) -> Accessing:
         """A place among the calls in flight, credits held, the assistant opened. Leaves nothing reserved.
 
         request_id: what the charge is filed under. facts: what the log says of the request; grows with the access.
         Raises TooManyRequests (429), PaymentRequired in its kinds (402), AssetNotFound (404), AssetUnusable,
         ChainTooStale, LedgerUnavailable (503).
         """
-        return _Accessing(self, key, did, request_id, facts)
+        return Accessing(self, key, did, request_id, facts)
 
 
-class _Accessing:
+class Accessing:
     """See `Calls.access`."""
 
-    __slots__ = ("_calls", "_did", "_entered", "_facts", "_key", "_request_id", "_reservation")
+    __slots__ = ("_calls", "_did", "_entered", "_facts", "_handed_over", "_key", "_request_id", "_reservation")
 
     def __init__(self, calls: Calls, key: ApiKey, did: Did, request_id: str, facts: dict[str, Any]) -> None:
         self._calls = calls
@@ -112,7 +111,13 @@ class _Accessing:
         self._request_id = request_id
         self._facts = facts
         self._reservation: Reservation | None = None
-        self._entered = False
+        self._entered = self._handed_over = False
+
+    def hand_over(self) -> Accessing:
+        """The rest of this block, for somebody else to leave: leaving this one does nothing any more."""
+        other = copy(self)
+        self._handed_over = True
+        return other
 
     async def __aenter__(self) -> Access:
         calls, key, did = self._calls, self._key, self._did
@@ -134,6 +139,8 @@ class _Accessing:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._handed_over:
+            return
         try:
             if self._reservation is not None:
                 await self._reservation.release()

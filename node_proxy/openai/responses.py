@@ -43,23 +43,26 @@ class Responses:
         key = await calls.key(exchange)
         request = await exchange.json(settings.max_body_bytes, settings.body_timeout)
         did = await calls.resolve(request.get("model"), key)
-        async with AsyncExitStack() as stack:
-            access = await stack.enter_async_context(
-                calls.access(key, did, request_id=exchange.id, facts=exchange.facts)
-            )
+        accessing = calls.access(key, did, request_id=exchange.id, facts=exchange.facts)
+        async with accessing as access:
             prepared = prepare(request, access.definition, name=str(did), safety_identifier=access.safety_identifier)
-            turn = None
-            if needs_turn(prepared):
+            if not needs_turn(prepared):
+                await _Call(exchange, access, prepared, None, self._heartbeat, settings.drain_timeout).run()
+                return
+            async with AsyncExitStack() as stack:
+                stack.push_async_exit(accessing.hand_over())
                 turn = await stack.enter_async_context(self._history.turn(access, prepared))
-            if prepared.background and turn is not None:
-                running = await self._background.start(access, prepared, turn, stack.pop_all())
-                await self._background.answer(exchange, running, stream=prepared.stream)
-            else:
-                await _Call(exchange, access, prepared, turn, self._heartbeat, settings.drain_timeout).run()
+                if prepared.background:
+                    running = await self._background.start(access, prepared, turn, stack.pop_all())
+                    await self._background.answer(exchange, running, stream=prepared.stream)
+                else:
+                    await _Call(exchange, access, prepared, turn, self._heartbeat, settings.drain_timeout).run()
 
 
 class _Call:
     """One access: one answer, one charge at most."""
+
+    __slots__ = ("_access", "_drain_timeout", "_exchange", "_face", "_heartbeat", "_prepared", "_turn")
 
     def __init__(
         self,
