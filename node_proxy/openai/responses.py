@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from node_proxy.asgi import Exchange
+from node_proxy.deadline import within
 from node_proxy.dialects import Answer
 from node_proxy.errors import NodeError, ProviderGarbage
 from node_proxy.ledger.base import Charge
@@ -213,9 +214,12 @@ class _DrainOver(Exception):
 async def _read_to_the_end(events: AsyncIterator[list[sse.Event]]) -> None:
     """Reads what little follows the last event, so that the connection to the provider can be used again."""
     with suppress(TimeoutError, NodeError):
-        async with asyncio.timeout(_TAIL_SECONDS):
-            async for _ in events:
-                pass
+        await within(_TAIL_SECONDS, _exhaust(events))
+
+
+async def _exhaust(events: AsyncIterator[list[sse.Event]]) -> None:
+    async for _ in events:
+        pass
 
 
 def _provider_error(value: dict[str, Any]) -> NodeError:

@@ -151,12 +151,12 @@ class ProviderAnswer:
 
     async def _events(self) -> AsyncIterator[list[sse.Event]]:
         parser, size, limit = sse.Parser(self._limit), 0, self._limit
-        patience, read = self._patience, self._response.content.readany
-        clock = patience.clock
+        patience, content = self._patience, self._response.content
+        read, clock = content.readany, patience.clock
         before = arrived = -math.inf
         try:
             while True:
-                if arrived - before < BURST_SECONDS:
+                if arrived - before < BURST_SECONDS and not content.is_eof():
                     await asyncio.sleep(BURST_SECONDS)
                 patience.start()
                 try:
