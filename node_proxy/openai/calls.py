@@ -32,10 +32,11 @@ from node_proxy.metrics import Metrics
 from node_proxy.openai.face import Face
 from node_proxy.openai.ids import IdMap, safety_identifier
 from node_proxy.openai.upstream import keeps_state
-from node_proxy.pricing import USAGE_MISSING, Usage, price
+from node_proxy.pricing import USAGE_MISSING, Usage, micro_credits, price
 from node_proxy.relay.provider import ProviderClient
 from nvm_chain.definition import Definition
 from nvm_chain.did import Did
+from nvm_chain.pricing import MICRO
 
 HUNG_UP = "hung_up"
 """Flag of a charge whose caller closed the connection before the end."""
@@ -205,6 +206,12 @@ class Access:
         held = self._reservation
         credits, flags = price(usage, self.definition.pricing, held.min_credits, held.max_credits)
         return await self._capture(credits, usage, flags | {HUNG_UP} if hung_up else flags)
+
+    def used_up(self, usage: Usage) -> bool:
+        """Whether what was used is worth all that the access may cost: anything more would be free."""
+        pricing, held = self.definition.pricing, self._reservation
+        by_tokens = pricing.mode == "tokens" and held.min_credits < held.max_credits
+        return by_tokens and micro_credits(usage, pricing) >= held.max_credits * MICRO
 
     async def charge_most(self) -> Charge:
         """Charges all that is held: the caller left, and what the provider will have used isn't known.

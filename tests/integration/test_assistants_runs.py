@@ -15,6 +15,7 @@ import pytest_asyncio
 
 from nvm_chain.definition import Dialect
 from nvm_chain.policy import Policy
+from nvm_chain.pricing import Pricing
 from tests.assistants import BETA, BUILDER, BY_TOKENS, WEATHER_CALL, Shop, Sold, open_shop
 from tests.world import World, until
 
@@ -239,6 +240,26 @@ async def test_a_run_that_reaches_its_limit_is_incomplete_and_charged(metered: S
     assert message.incomplete_details.reason == "max_tokens"
     assert run.usage.completion_tokens == 16
     assert await metered.left() == before - run.usage.total_tokens
+
+
+async def test_a_run_that_has_used_up_what_it_may_cost_goes_no_further(shop: Shop) -> None:
+    sold = await shop.sell(credits=(1, 3), pricing=Pricing.tokens(input=0, output=1_000_000))
+    before = await sold.left()
+    thread = await sold.thread(WEATHER_CALL)
+    run = await sold.run(thread)
+    (call,) = run.required_action.submit_tool_outputs.tool_calls
+    await sold.world.provider.forget()
+    run = await sold.client.beta.threads.runs.submit_tool_outputs_and_poll(
+        run_id=run.id,
+        thread_id=thread,
+        tool_outputs=[{"tool_call_id": call.id, "output": "sunny"}],
+        poll_interval_ms=50,
+    )
+    assert run.status == "incomplete"
+    assert run.usage is not None
+    assert run.usage.completion_tokens >= 3
+    assert await sold.world.provider.requests() == []
+    assert await sold.left() == before - 3
 
 
 async def test_completion_tokens_count_down_over_the_rounds(metered: Sold) -> None:

@@ -16,6 +16,9 @@ Question = AbstractAsyncContextManager[Answer]
 _FEWEST_TOKENS = 16
 """Providers take no smaller limit on the tokens of an answer."""
 
+MOST_ROUNDS = 32
+"""Answers of one run at most: it is one access, and its caller says how often it goes on."""
+
 
 class Questions:
     """body: the Responses request without its input; params: names in it whose faults are the caller's.
@@ -36,7 +39,8 @@ class Questions:
         """Which of its own limits the run has reached before this round."""
         asked, used = self._progress.asked, self._progress.usage or Usage()
         left = asked.get("max_completion_tokens", 1 << 62) - used.output_tokens
-        if self._progress.rounds and left < _FEWEST_TOKENS:
+        rounds = self._progress.rounds
+        if rounds and (left < _FEWEST_TOKENS or rounds >= MOST_ROUNDS or self._access.used_up(used)):
             return "max_completion_tokens"
         most = asked.get("max_prompt_tokens")
         room = None if most is None else max(0, most - used.input_tokens)
