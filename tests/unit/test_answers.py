@@ -342,6 +342,11 @@ async def crash(node: Node, urls: tuple[str, str], state: str, charge: bool, *, 
             hold = await ledger.reserve(ACCOUNT, bytes(32), 3, key_id="k", key_budget=None, request_id=exchange.id)
             await ledger.capture(hold, 3, None)
 
+    async def over() -> bool:
+        return kept.owner in await node.database.gone({kept.owner})
+
+    await until(over, "the end of that process")
+
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
