@@ -9,8 +9,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from eth_account import Account
-
 from node_proxy.config import PREFIX, ConfigInvalid, Settings
 from nvm_chain.errors import InvalidInput
 from nvm_chain.keys import PublicKey, generate_private_key, private_key_bytes, public_key_of
@@ -113,6 +111,8 @@ def encryption_files(folder: Path) -> dict[int, Path]:
 
 def decrypt(path: Path, password: Secret) -> Secret:
     """The private key in a keystore file. Raises ConfigInvalid; takes about a second on purpose."""
+    from eth_account import Account  # here, because a node with its keys in the settings doesn't need it to start
+
     try:
         return Secret(bytes(Account.decrypt(json.loads(path.read_text("utf-8")), password.reveal())))
     except OSError as error:
@@ -148,6 +148,8 @@ def add_encryption_key(folder: Path, password: Secret) -> tuple[int, PublicKey]:
 
 
 def _write(path: Path, key: Secret, password: Secret) -> None:
+    from eth_account import Account
+
     text = json.dumps(Account.encrypt(private_key_bytes(key), password.reveal(), kdf="scrypt"))
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:

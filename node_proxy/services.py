@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 from node_proxy import identity as identities
@@ -52,6 +53,7 @@ log = logs.get("services")
 
 MAX_PLANS_SHOWN = 200
 HOUSEKEEPING_SECONDS = 15.0
+_LATER_SECONDS = 2.0
 
 
 @dataclass
@@ -334,7 +336,15 @@ def _background(services: Services) -> list[Coroutine[Any, Any, None]]:
         services.view.run(settings.poll_interval),
         services.settlement.run(settings.settle_interval),
         _housekeeping(services),
+        _load_the_rest(),
     ]
+
+
+async def _load_the_rest() -> None:
+    """What signs and opens takes as long to load as everything else: not before the first answer, nor in a call."""
+    await asyncio.sleep(_LATER_SECONDS)
+    for module in ("ecies", "eth_account"):
+        await asyncio.to_thread(import_module, module)
 
 
 async def _housekeeping(services: Services) -> None:

@@ -12,9 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from eth_account import Account
-from eth_account.messages import encode_typed_data
-
 from nvm_chain.address import address
 from nvm_chain.canonical import MAX_SAFE, dumps, loads
 from nvm_chain.did import Did
@@ -143,6 +140,9 @@ class Receipt:
 
     def check_signature(self, signature: bytes) -> None:
         """Raises ReceiptInvalid unless the receipt's node signed it."""
+        from eth_account import Account  # here, because it takes long to load
+        from eth_account.messages import encode_typed_data
+
         signer = None
         if len(signature) == 65:
             try:

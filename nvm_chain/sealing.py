@@ -11,10 +11,8 @@ import binascii
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
-
-import ecies
-from ecies.config import Config
 
 from nvm_chain.address import address
 from nvm_chain.canonical import MAX_SAFE, JsonObject, NotStrict, dumps, loads
@@ -30,8 +28,14 @@ BUCKETS = tuple(kib * 1024 for kib in (2, 4, 8, 16, 32, 64, 128))
 """Sizes of a padded plaintext in bytes: all that the ciphertext's length tells about the definition."""
 
 OVERHEAD = 65 + 16 + 16
-# Our own copy: ecies.ECIES_CONFIG can be changed by anybody in the process.
-_CONFIG = Config("secp256k1", False, False, "aes-256-gcm", 16)
+
+
+@cache
+def _config() -> Any:
+    """Our own copy: ecies.ECIES_CONFIG can be changed by anybody in the process."""
+    from ecies.config import Config  # here and below, because it takes long to load
+
+    return Config("secp256k1", False, False, "aes-256-gcm", 16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +124,11 @@ def seal(definition: Definition, binding: Binding, public_key: PublicKey, *, now
     current = int(time.time()) if now is None else now
     if binding.expires and binding.expires <= current:
         raise InvalidInput(f"expires {binding.expires} has passed (now {current}): give a later time or 0")
+    import ecies
+
     plaintext = Secret(dumps(_binding_json(binding) | {"definition": definition.reveal_json()}))
     size = _bucket(len(plaintext.reveal_bytes()))
-    encrypted: bytes = ecies.encrypt(public_key.to_bytes(), plaintext.reveal_bytes().ljust(size), _CONFIG)
+    encrypted: bytes = ecies.encrypt(public_key.to_bytes(), plaintext.reveal_bytes().ljust(size), _config())
     return base64.b64encode(encrypted).decode()
 
 
@@ -193,8 +199,10 @@ class _Plaintext:
 
 
 def _decrypt(data: bytes, key: Secret) -> Secret:
+    import ecies
+
     try:
-        return Secret(ecies.decrypt(private_key_bytes(key), data, _CONFIG))
+        return Secret(ecies.decrypt(private_key_bytes(key), data, _config()))
     except InvalidInput:
         raise
     except ValueError:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from eth_account import Account
-from eth_account.messages import encode_typed_data
 from eth_utils.crypto import keccak
 
 from nvm_chain.errors import InvalidInput
@@ -87,6 +85,9 @@ def is_signed_by(chain_id: int, registry: str, plan_id: PlanId, subscriber: str,
     signature = voucher.signature
     if len(signature) != 65 or signature[64] not in (27, 28) or int.from_bytes(signature[32:64], "big") > _MAX_S:
         return False
+    from eth_account import Account  # here, because it takes long to load
+    from eth_account.messages import encode_typed_data
+
     typed = voucher_typed_data(chain_id, registry, plan_id, subscriber, voucher.ceiling)
     try:
         signer = Account.recover_message(encode_typed_data(full_message=typed), signature=signature)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from eth_account import Account
-from eth_account.messages import encode_defunct, encode_typed_data
-from eth_account.signers.local import LocalAccount
 from eth_utils.crypto import keccak
 
 from nvm_chain.address import address
 from nvm_chain.errors import InvalidInput, TransactionFailed
-from nvm_chain.keys import generate_private_key, private_key_bytes
+from nvm_chain.keys import generate_private_key, private_key_bytes, public_key_of
 from nvm_chain.secret import Secret
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
 
 Rpc = Callable[[str, Sequence[Any]], Awaitable[Any]]
 
@@ -43,8 +44,16 @@ class LocalWallet:
 
     def __init__(self, key: Secret) -> None:
         """key: 32 bytes, or their hex with or without 0x. Raises InvalidInput without showing the key."""
-        self._account: LocalAccount = Account.from_key(private_key_bytes(key))
-        self.address = str(self._account.address)
+        self._key = Secret(private_key_bytes(key))
+        self.address = address("0x" + keccak(public_key_of(self._key).to_bytes()[1:])[12:].hex(), "account")
+
+    @cached_property
+    def _account(self) -> LocalAccount:
+        # Imported where it is used: it takes longer to load than a node has to start.
+        from eth_account import Account
+
+        account: LocalAccount = Account.from_key(private_key_bytes(self._key))
+        return account
 
     @classmethod
     def create(cls) -> LocalWallet:
@@ -71,6 +80,8 @@ class LocalWallet:
             raise InvalidInput(f"no keystore file {path}: make one with `nvm-chain wallet new`") from None
         except (OSError, ValueError) as error:
             raise InvalidInput(f"{path} can't be read as a keystore file: {error}") from error
+        from eth_account import Account
+
         try:
             return cls(Secret(bytes(Account.decrypt(keystore, password.reveal()))))
         except (ValueError, KeyError, TypeError, NotImplementedError):
@@ -82,7 +93,9 @@ class LocalWallet:
         """Writes an encrypted keystore file (scrypt), readable by its owner only. Refuses to overwrite a file."""
         if len(password.reveal()) < 8:
             raise InvalidInput("the password has fewer than 8 characters: choose a longer one")
-        text = json.dumps(Account.encrypt(bytes(self._account.key), password.reveal(), kdf="scrypt"))
+        from eth_account import Account
+
+        text = json.dumps(Account.encrypt(private_key_bytes(self._key), password.reveal(), kdf="scrypt"))
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -95,10 +108,14 @@ class LocalWallet:
         return bytes(self._account.sign_transaction(dict(tx)).raw_transaction)
 
     async def sign_message(self, message: str | bytes) -> bytes:
+        from eth_account.messages import encode_defunct
+
         signable = encode_defunct(text=message) if isinstance(message, str) else encode_defunct(message)
         return bytes(self._account.sign_message(signable).signature)
 
     async def sign_typed_data(self, typed: Mapping[str, Any]) -> bytes:
+        from eth_account.messages import encode_typed_data
+
         return bytes(self._account.sign_message(encode_typed_data(full_message=dict(typed))).signature)
 
     def __repr__(self) -> str:

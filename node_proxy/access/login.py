@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
-from eth_account import Account
-from eth_account.messages import encode_defunct
 from eth_utils.crypto import keccak
 
 from node_proxy.access import base62, siwe
@@ -151,6 +149,9 @@ class Login:
         return hashlib.blake2b(body, key=self._secret, digest_size=_MARK_BYTES).digest()
 
     async def _signed(self, message: siwe.SiweMessage, signature: bytes) -> bool:
+        from eth_account import Account  # here, because it takes long to load
+        from eth_account.messages import encode_defunct
+
         signable = encode_defunct(text=message.text)
         if len(signature) == 65:
             try:
