@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from node_proxy.errors import InvalidValue
@@ -52,10 +52,12 @@ def _listed(item: Json) -> Json:
     return {**shown, "content": content}
 
 
-def special(items: Iterable[Json]) -> Iterator[bool]:
+def special(items: Iterable[Json]) -> bool:
     """Whether items have something in them that the provider can't be given as it stands."""
     for item in items:
-        yield item["type"] == "item_reference" or item["type"] in CALLS.values()
+        if item["type"] == "item_reference" or item["type"] in CALLS.values():
+            return True
         content = item.get("content")
-        if isinstance(content, list):
-            yield any("file_id" in part for part in content)
+        if isinstance(content, list) and any("file_id" in part for part in content):
+            return True
+    return False

@@ -71,7 +71,8 @@ def prepare(request: Mapping[str, Any], definition: Definition, *, name: str, sa
         prepared.body["instructions"] = definition.instructions
     if definition.tools:
         prepared.body["tools"] = list(definition.tools)
-    if all(request.get(parameter) is None for parameter in ("input", "previous_response_id", "conversation")):
+    get = request.get
+    if get("input") is None and get("previous_response_id") is None and get("conversation") is None:
         raise InvalidValue("`input` is missing: give a text, or a list of input items.", param="input")
     for parameter, value in request.items():
         if value is None or parameter == "model":
@@ -84,6 +85,9 @@ def prepare(request: Mapping[str, Any], definition: Definition, *, name: str, sa
             prepared.caller_params.add(parameter)
         else:
             raise UnknownParameter(f"Unknown parameter: {show(parameter)}.", param=parameter[:100])
+    most = definition.policy.max_output_tokens
+    if most is not None and not any(limit in prepared.body for limit in _LIMITS):
+        prepared.body["max_output_tokens"] = most  # who asks for no number gets no more than who asks for the most
     if prepared.stream:
         prepared.body["stream"] = True
     _check_state(prepared)

@@ -54,7 +54,7 @@ def locked() -> ConversationLocked:
 
 def needs_turn(prepared: Prepared) -> bool:
     """Whether a response has anything to do with what is kept here: before it, in its input, or afterwards."""
-    return bool(prepared.store or prepared.previous or prepared.conversation or any(special(prepared.items)))
+    return bool(prepared.store or prepared.previous or prepared.conversation or special(prepared.items))
 
 
 class Turn:
@@ -105,7 +105,7 @@ class Turn:
             await self._after_response(prepared.previous)
         elif prepared.conversation:
             await self._in_conversation(prepared.conversation)
-        elif any(special(prepared.items)):
+        elif special(prepared.items):
             body["input"] = await self._given([])
         if body.get("input") == []:  # nothing new, which is said by saying nothing
             del body["input"]
