@@ -15,13 +15,14 @@ class Policy:
 
     function_tools: function tools of the caller's own, beside the assistant's.
     temperature, top_p: their own sampling. reasoning: their own reasoning effort and summary.
-    max_output_tokens: the most output tokens that one call may ask for; None = what the settings say. Asking for fewer
+    max_output_tokens: the most output tokens that one call may have; None = what the settings say. Asking for fewer
         than the settings say is always allowed.
     extra_instructions: text appended to the assistant's instructions, never in their place.
     metadata: key-value pairs on their own objects; shown to nobody else.
     images, files: image and file content in the input, inline or by URL (ids only of files that are the caller's own).
     structured_output: their own output format (`text.format`, `response_format`).
-    unknown_fields: fields of the request that the node does not know go to the provider instead of being refused.
+    unknown_fields: fields of the request that the node does not know go to the provider instead of being refused. Only
+        for a provider of which you know what they can do: one that routes between models may take another one from them.
     """
 
     function_tools: bool = False

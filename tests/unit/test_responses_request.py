@@ -217,6 +217,14 @@ def test_fewer_tokens_than_the_builder_allows_is_always_possible() -> None:
     assert make({"max_output_tokens": 10**6}, settings={}).body["max_output_tokens"] == 10**6
 
 
+def test_who_asks_for_no_number_of_tokens_gets_no_more_than_the_policy_allows() -> None:
+    capped = Policy(max_output_tokens=500)
+    assert make({}, settings={}, policy=capped).body["max_output_tokens"] == 500
+    assert make({"max_output_tokens": 50}, settings={}, policy=capped).body["max_output_tokens"] == 50
+    assert make({}, settings={"max_output_tokens": 90}, policy=capped).body["max_output_tokens"] == 90
+    assert "max_output_tokens" not in make({}, settings={}).body
+
+
 def test_an_earlier_output_can_be_sent_back_as_it_was_received() -> None:
     history = [
         {"role": "user", "content": "hi"},
