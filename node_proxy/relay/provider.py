@@ -16,7 +16,7 @@ from typing import Any
 
 import aiohttp
 import orjson
-from multidict import istr
+from aiohttp import hdrs
 from yarl import URL
 
 from node_proxy.config import Settings
@@ -52,9 +52,7 @@ Each piece costs a turn of the loop on both sides. A model that takes longer for
 PUBLIC_HEADERS = (b"openai-processing-ms", b"openai-version")
 """The provider's headers that subscribers may see."""
 
-# Looked up in every answer: an `istr` is in the form that multidict compares.
-_PUBLIC = tuple((name, istr(name.decode())) for name in PUBLIC_HEADERS)
-_REQUEST_ID, _CONTENT_TYPE, _CONTENT_ENCODING = istr("x-request-id"), istr("content-type"), istr("content-encoding")
+_PUBLIC = tuple((name, name.decode()) for name in PUBLIC_HEADERS)
 _USER_AGENT = f"nvm-node/{__version__}"
 _ONE_WRITE = 64 * 1024
 
@@ -124,7 +122,7 @@ class ProviderAnswer:
     def __init__(self, response: aiohttp.ClientResponse, patience: _Patience, limit: int) -> None:
         self.status = response.status
         self.headers = _public(response.headers)
-        self.request_id = response.headers.get(_REQUEST_ID, "")[:200]
+        self.request_id = response.headers.get("x-request-id", "")[:200]
         self._response = response
         self._patience = patience
         self._limit = limit
@@ -319,7 +317,7 @@ class _Post:
                 patience.at = math.inf
             if response.status >= 300:
                 raise await _refusal(response, call.caller_params)
-            if response.headers.get(_CONTENT_ENCODING, "identity") not in ("identity", ""):
+            if response.headers.get(hdrs.CONTENT_ENCODING, "identity") not in ("identity", ""):
                 raise ProviderGarbage("The assistant's provider compressed an answer that it was asked not to.")
             return ProviderAnswer(response, patience, client._limit)
         except BaseException as error:
@@ -377,7 +375,7 @@ def _translate(error: BaseException) -> None:
 
 
 def _is_type(response: aiohttp.ClientResponse, wanted: str) -> bool:
-    kind = response.headers.get(_CONTENT_TYPE, "")
+    kind = response.headers.get(hdrs.CONTENT_TYPE, "")
     return kind == wanted or kind.split(";")[0].strip().lower() == wanted
 
 
