@@ -22,7 +22,7 @@ class Policy:
     images, files: image and file content in the input, inline or by URL (ids only of files that are the caller's own).
     structured_output: their own output format (`text.format`, `response_format`).
     unknown_fields: fields of the request that the node does not know go to the provider instead of being refused. Only
-        for a provider of which you know what they can do: one that routes between models may take another one from them.
+        for a provider of which you know what they can do: one that routes between models may take another from them.
     """
 
     function_tools: bool = False
