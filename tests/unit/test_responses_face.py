@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from node_proxy.openai.face import _EVENTS, Face
+from node_proxy.openai.face import _EVENTS, Face, _id, _list, _message, _object, _one_of, _Optional, _part, _scalar
 from node_proxy.openai.ids import IdMap, safety_identifier
 from node_proxy.openai.metering import read_usage
 from node_proxy.relay import sse
@@ -436,3 +436,34 @@ def test_most_deltas_take_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None
     shower.wire(value)
     monkeypatch.delattr(Face, "event")
     assert shower.wire({**value, "delta": 'two "words" %b'}) is not None
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5) | st.just("completed"),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["type", "text", "annotations", "refusal", "x"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+_PARTS = st.fixed_dictionaries(
+    {"type": st.sampled_from(["output_text", "refusal", "PRIVATE"])}, optional={"text": _VALUES, "annotations": _VALUES}
+)
+_MESSAGES = st.dictionaries(
+    st.sampled_from(["id", "content", "role", "status", "phase", "PRIVATE"]), _VALUES, max_size=6
+)
+
+
+@given(_MESSAGES, st.none() | st.lists(_PARTS | _VALUES, max_size=3))
+def test_a_message_written_out_is_what_its_rules_say(value: dict[str, Any], parts: list[Any] | None) -> None:
+    if parts is not None:
+        value["content"] = parts
+    rules = _object(
+        id=_id("msg_"),
+        content=_list(_part),
+        role=_one_of("assistant"),
+        status=_one_of("completed", "in_progress", "incomplete"),
+        phase=_Optional(_scalar),
+    )
+    face = Face(IdMap(SECRET, OWNER, SUBSCRIBER), DID, {})
+    assert orjson.dumps(_message(face, value)) == orjson.dumps(rules(face, value))
