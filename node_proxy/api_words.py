@@ -30,6 +30,7 @@ GET /metrics: Numbers for Prometheus.
 GET /openapi.json: This document.
 GET /operator: What only the node's operator may see.
 GET /readyz: Whether calls are admitted now.
+POST /provider-check: Ask whether a provider takes a key, sealed to the node.
 POST /rpc: Read the chain through the node.
 GET /v1/account: What the wallet holds under each plan.
 GET /v1/assistants: List the assistants that the wallet's plans open.

@@ -86,6 +86,14 @@ TAKES: dict[str, Json] = {
     "POST /auth/login": _body({**_SIGNED, **_WISHES}, "message", "signature"),
     "POST /auth/session": _body(_SIGNED, "message", "signature"),
     "POST /auth/keys": _body(_WISHES),
+    "POST /provider-check": _body(
+        {
+            "key_version": {"type": "integer", "description": "Of the node's key in NodeRegistry."},
+            "ciphertext": {"type": "string", "contentEncoding": "base64", "description": "A sealed check."},
+        },
+        "key_version",
+        "ciphertext",
+    ),
     "GET /1.0/identifiers/{did}": _query(
         versionId="A version of the DID's document.", versionTime="The version of that time, RFC 3339."
     ),
@@ -158,7 +166,7 @@ def _operation(method: str, template: str, handler: Handler) -> Json:
         found["security"] = [{"key": []}]
         if method == "POST":
             found["parameters"].append({"$ref": "#/components/parameters/IdempotencyKey"})
-    elif template.startswith(("/auth/keys", "/auth/session", "/operator")):
+    elif template.startswith(("/auth/keys", "/auth/session", "/operator", "/provider-check")):
         found["security"] = [{"key": []}, {"session": []}]
     if method in ("POST", "PUT"):
         anything = {"content": {"application/json": {"schema": {"type": "object"}}}}

@@ -70,6 +70,7 @@ class Services:
     database: Database
     view: ChainView
     records: ChainRecords
+    keyring: Keyring
     assets: Assets
     admission: Admission
     settlement: Settlement
@@ -221,8 +222,9 @@ def _assemble(
 ) -> Services:
     metrics, access = Metrics(), AccessStore(database)
     records = ChainRecords(view, access, identity, from_block=settings.from_block)
+    keyring = Keyring(records, chain, deployment, identity, settings)
     assets = Assets(
-        Keyring(records, chain, deployment, identity, settings),
+        keyring,
         store,
         chain_id=chain.chain_id,
         registry=deployment.asset_registry,
@@ -264,6 +266,7 @@ def _assemble(
         database=database,
         view=view,
         records=records,
+        keyring=keyring,
         assets=assets,
         admission=admission,
         settlement=Settlement(ledger, view, identity.wallet, thresholds(settings)),

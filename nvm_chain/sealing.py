@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -124,12 +124,8 @@ def seal(definition: Definition, binding: Binding, public_key: PublicKey, *, now
     current = int(time.time()) if now is None else now
     if binding.expires and binding.expires <= current:
         raise InvalidInput(f"expires {binding.expires} has passed (now {current}): give a later time or 0")
-    import ecies
-
     plaintext = Secret(dumps(_binding_json(binding) | {"definition": definition.reveal_json()}))
-    size = _bucket(len(plaintext.reveal_bytes()))
-    encrypted: bytes = ecies.encrypt(public_key.to_bytes(), plaintext.reveal_bytes().ljust(size), _config())
-    return base64.b64encode(encrypted).decode()
+    return _encrypt(plaintext, _bucket(len(plaintext.reveal_bytes())), public_key)
 
 
 def unseal(ciphertext: str, private_key: Secret, expected: Binding, *, now: int | None = None) -> Definition:
@@ -158,6 +154,13 @@ def open_sealed(ciphertext: str, private_key: Secret, expected: Binding, *, now:
     return Opened(_read_definition(data), binding)
 
 
+def _encrypt(plaintext: Secret, size: int, public_key: PublicKey) -> str:
+    import ecies
+
+    encrypted: bytes = ecies.encrypt(public_key.to_bytes(), plaintext.reveal_bytes().ljust(size), _config())
+    return base64.b64encode(encrypted).decode()
+
+
 def _bucket(length: int) -> int:
     for size in BUCKETS:
         if length <= size:
@@ -168,21 +171,19 @@ def _bucket(length: int) -> int:
     )
 
 
-def _decode(ciphertext: object) -> bytes:
+def _decode(ciphertext: object, sizes: Sequence[int] = BUCKETS, what: str = "sealed definition") -> bytes:
     if not isinstance(ciphertext, str) or not ciphertext.isascii():
         raise SealBroken("the ciphertext is not base64 text")
-    if len(ciphertext) > 4 * ((BUCKETS[-1] + OVERHEAD + 2) // 3):
-        raise SealBroken(f"the ciphertext has {len(ciphertext)} characters, more than any sealed definition")
+    if len(ciphertext) > 4 * ((sizes[-1] + OVERHEAD + 2) // 3):
+        raise SealBroken(f"the ciphertext has {len(ciphertext)} characters, more than any {what}")
     try:
         data = base64.b64decode(ciphertext, validate=True)
     except (binascii.Error, ValueError):
         data = b""
     if base64.b64encode(data).decode() != ciphertext:
         raise SealBroken("the ciphertext is not strict base64 (standard alphabet, padded, no white space)")
-    if len(data) - OVERHEAD not in BUCKETS:
-        raise SealBroken(
-            f"the ciphertext has {len(data)} bytes, which is no length of a sealed definition: cut or damaged"
-        )
+    if len(data) - OVERHEAD not in sizes:
+        raise SealBroken(f"the ciphertext has {len(data)} bytes, which is no length of a {what}: cut or damaged")
     if data[0] != 4:
         # libsecp256k1 also takes 06 and 07 here: then two texts would hold one secret.
         raise SealBroken("the ciphertext does not start with an uncompressed public key")

@@ -12,6 +12,7 @@ from node_proxy.web.blocks import BlockPages
 from node_proxy.web.catalogue import Catalogue, Entry
 from node_proxy.web.files import File, Files, page_headers, send
 from node_proxy.web.operator import OperatorPages
+from node_proxy.web.provider_check import ProviderCheckPage
 from node_proxy.web.rpc import RpcPages
 from node_proxy.web.signed_in import session_of
 from node_proxy.web.words import badge, price_line
@@ -37,6 +38,7 @@ class WebPages:
         self._embed = self._files.text("embed.html")
         self.catalogue, self.blocks = Catalogue(services), BlockPages(services)
         self.rpc, self.operator = RpcPages(services), OperatorPages(services)
+        self.provider_check = ProviderCheckPage(services)
 
     def add_to(self, router: Router) -> None:
         """Registers every address."""
@@ -49,6 +51,7 @@ class WebPages:
         router.add("GET", "/blocks/{cid}", self.blocks.get)
         router.add("PUT", "/blocks", self.blocks.put)
         router.add("POST", "/rpc", self.rpc.answer)
+        router.add("POST", "/provider-check", self.provider_check.check)
         router.add("GET", "/operator", self.operator.show)
         router.add("GET", "/a/{did}", self.public)
         router.add("GET", "/a/{did}/embed", self.embed)
