@@ -21,6 +21,7 @@ POST /auth/session: Sign in with a wallet and get a browser's session.
 DELETE /auth/session: Sign out.
 PUT /blocks: Keep a metadata block.
 GET /blocks/{cid}: A block's bytes.
+GET /card.png: The picture beside a link to an assistant.
 GET /catalogue: The assistants that the node serves.
 GET /console.json: What the console has to know of the node.
 GET /favicon.ico: The console's icon.

@@ -6,6 +6,7 @@ holds a secret, a provider's words or a stack trace.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -305,6 +306,11 @@ class ProviderError(NodeError):
     """The builder's provider failed; the call isn't charged (HTTP 502)."""
 
     status, code, type = 502, "provider_error", "server_error"
+
+
+def failure_kind(error: ProviderError) -> str:
+    """What the operator counts it as: `provider_unreachable`. Codes are the subscriber's, who is told less."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
 
 
 class ProviderUnreachable(ProviderError):

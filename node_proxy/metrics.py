@@ -110,6 +110,7 @@ class Metrics:
         self.tokens = Tallies(registry, "nvm_tokens", "Tokens that providers counted", ["kind"])
         self.input_tokens, self.output_tokens = self.tokens.labels("input"), self.tokens.labels("output")
         self.outcomes = Tallies(registry, "nvm_calls", "Calls by how they ended", ["outcome"])
+        self.failures = Tallies(registry, "nvm_provider_errors", "What providers failed with", ["kind"])
         first = Spreads(registry, "nvm_provider_first_byte_seconds", "Until the provider's answer began")
         self.first = first.labels()
 

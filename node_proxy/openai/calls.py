@@ -26,6 +26,7 @@ from node_proxy.asgi import Exchange
 from node_proxy.assets import Assets, Assistant
 from node_proxy.config import Settings
 from node_proxy.dialects import Answer
+from node_proxy.errors import ProviderError, failure_kind
 from node_proxy.ledger.base import Charge
 from node_proxy.limits import Limits
 from node_proxy.metrics import Metrics
@@ -250,7 +251,11 @@ class _Asking:
 
     async def __aenter__(self) -> Answer:
         began = time.perf_counter()
-        answer = await self._asked.__aenter__()
+        try:
+            answer = await self._asked.__aenter__()
+        except ProviderError as error:
+            self._failed(error)
+            raise
         self._metrics.first.observe(time.perf_counter() - began)
         if answer.request_id:
             self._facts["provider_request"] = answer.request_id
@@ -259,7 +264,12 @@ class _Asking:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
+        if isinstance(error, ProviderError):
+            self._failed(error)
         return await self._asked.__aexit__(kind, error, trace)
+
+    def _failed(self, error: ProviderError) -> None:
+        self._metrics.failures.labels(failure_kind(error)).inc()
 
 
 def credit_headers(charge: Charge | None) -> list[tuple[bytes, bytes]]:

@@ -58,7 +58,8 @@ class OperatorPages:
             "max_chain_age": services.settings.max_chain_age,
             "signer": services.identity.address,
             "runway": None if status is None else status.runway,
-            "outcomes": _outcomes(services.metrics.outcomes),
+            "outcomes": _counted(services.metrics.outcomes, "outcome"),
+            "provider_errors": _counted(services.metrics.failures, "kind"),
             "batches": [_batch(batch) for batch in await self._batches()],
             "assets": await self._assets(0 if node is None else node.version),
         }
@@ -102,10 +103,10 @@ class OperatorPages:
         return Metadata.from_block(block, did=did)
 
 
-def _outcomes(tallies: Tallies) -> dict[str, int]:
-    """Calls since the process started, by how they ended."""
+def _counted(tallies: Tallies, label: str) -> dict[str, int]:
+    """How many there were since the process started, by the label's value."""
     samples = (sample for metric in tallies.collect() for sample in metric.samples)
-    return {sample.labels["outcome"]: int(sample.value) for sample in samples if "outcome" in sample.labels}
+    return {sample.labels[label]: int(sample.value) for sample in samples if label in sample.labels}
 
 
 def _batch(batch: Batch) -> dict[str, Any]:

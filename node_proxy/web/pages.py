@@ -45,6 +45,7 @@ class WebPages:
         router.add("GET", "/", self.console)
         router.add("GET", "/favicon.svg", self.icon)
         router.add("GET", "/favicon.ico", self.icon)
+        router.add("GET", "/card.png", self.picture)
         router.add("GET", "/assets/{name}", self.asset)
         router.add("GET", "/console.json", self.facts)
         router.add("GET", "/catalogue", self.catalogue.page)
@@ -64,6 +65,14 @@ class WebPages:
     async def icon(self, exchange: Exchange) -> None:
         """GET /favicon.svg."""
         await self._send("favicon.svg", exchange)
+
+    async def picture(self, exchange: Exchange) -> None:
+        """GET /card.png: what other sites show beside a link to an assistant."""
+        headers = [(b"cache-control", b"public, max-age=86400"), (b"access-control-allow-origin", b"*")]
+        file = self._files.get("card.png")
+        if file is None:
+            raise RouteNotFound("The console's build has no picture: make it again with `make web`.")
+        await send(exchange, file, headers)
 
     async def asset(self, exchange: Exchange) -> None:
         """GET /assets/{name}: named by their content, so they never change."""
@@ -118,7 +127,7 @@ class WebPages:
         if entry is None:
             await send(exchange, File.of("a.html", page.encode()), page_headers(), status=404)
             return
-        head = _card(entry, f"{self._services.origin}/a/{entry.did}", self._currency)
+        head = _card(entry, self._services.origin, self._currency)
         title = f"<title>{escape(entry.title)}</title>"
         page = page.replace("<title>nvm</title>", f"{title}\n{head}", 1)
         await send(exchange, File.of("a.html", page.encode()), page_headers())
@@ -170,8 +179,9 @@ def _local(rpc_url: str) -> str | None:
     return rpc_url if plain and is_loopback(parts.hostname or "") else None
 
 
-def _card(entry: Entry, url: str, currency: str) -> str:
+def _card(entry: Entry, origin: str, currency: str) -> str:
     """Open Graph and the like."""
+    url, picture = f"{origin}/a/{entry.did}", f"{origin}/card.png"
     offers = [offer for offer in entry.public["offers"] if offer["on_sale"]]
     text = " ".join(entry.public["description"].split()) or price_line(offers, currency)
     properties = {
@@ -180,10 +190,16 @@ def _card(entry: Entry, url: str, currency: str) -> str:
         "og:description": text,
         "og:url": url,
         "og:site_name": "nvm-chain",
+        "og:image": picture,
+        "og:image:type": "image/png",
+        "og:image:width": "1200",
+        "og:image:height": "630",
+        "og:image:alt": "nvm-chain: access to AI assistants, sold on-chain",
     }
     lines = [f'<meta property="{name}" content="{escape(value)}">' for name, value in properties.items()]
     lines += [
-        '<meta name="twitter:card" content="summary">',
+        f'<meta name="twitter:image" content="{escape(picture)}">',
+        '<meta name="twitter:card" content="summary_large_image">',
         f'<meta name="description" content="{escape(text)}">',
         f'<link rel="canonical" href="{escape(url)}">',
     ]

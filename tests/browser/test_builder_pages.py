@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import pytest
+from openai import APIStatusError
 from playwright.async_api import Browser, expect
 
+from nvm_chain.definition import Definition
 from nvm_chain.metadata import Metadata
+from nvm_chain.sealing import Binding
+from nvm_chain.secret import Secret
 from tests.browser.console import open_tab
 from tests.browser.wallet import BrowserWallet
 from tests.world import World, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+def unsealed(world: World, metadata: Metadata) -> Definition:
+    """What the node opens: its key is the world's."""
+    (sealed,) = metadata.sealed
+    bound = Binding(metadata.did, metadata.owner, metadata.chain_id, metadata.registry, sealed.node, sealed.key_version)
+    key = Secret(bytes.fromhex(world.node.settings["encryption_key"]))
+    return sealed.open(key, bound).definition
 
 
 async def test_sales_earnings_withdrawal_grant_and_pause(world: World, browser: Browser) -> None:
@@ -82,11 +94,18 @@ async def test_texts_secret_prices_and_plans_of_an_assistant(world: World, brows
         metadata = Metadata.from_block(await world.store.get(record.metadata), did=did)
         assert (metadata.title, len(metadata.sealed)) == ("New title", 1)
 
-        await page.locator("summary").click()
+        await page.get_by_text("Re-seal with a new token or definition").first.click()
         await page.get_by_role("textbox", name="Provider").fill(world.provider.url)
         await page.get_by_role("textbox", name="Model").fill("stand-in")
         await page.get_by_role("textbox", name="Instructions", exact=False).first.fill("You are terse.")
         await page.get_by_role("textbox", name="Access token").fill(token)
+        await page.get_by_text("Tools, settings, permissions and prices").click()
+        await page.get_by_label("set the temperature").check()
+        await page.get_by_label("Follows the tokens used").check()
+        await page.get_by_label("Millionths of a credit per input token").fill("x")
+        await page.get_by_role("button", name="Re-seal with").last.click()
+        await expect(page.get_by_text("One field needs another look")).to_be_visible()
+        await page.get_by_label("Millionths of a credit per input token").fill("250")
         await page.get_by_role("button", name="Re-seal with").last.click()
         await tab.confirm()
 
@@ -95,7 +114,12 @@ async def test_texts_secret_prices_and_plans_of_an_assistant(world: World, brows
 
         await until(resealed, "the third version")
         with world.openai(await world.login(buyer)) as client:
-            assert client.responses.create(model=str(did), input="hello").output_text
+            assert client.responses.create(model=str(did), input="hello", temperature=0.5).output_text
+        record = await world.chain.call(world.deployment.assets.asset(did))
+        metadata = Metadata.from_block(await world.store.get(record.metadata), did=did)
+        sealed = unsealed(world, metadata)
+        assert (sealed.policy.temperature, sealed.policy.top_p) == (True, False)
+        assert (sealed.pricing.mode, sealed.pricing.input, sealed.pricing.output) == ("tokens", 250, 400)
 
         first = page.get_by_role("region", name="First")
         await first.get_by_label("Credits per access, at most").fill("5")
@@ -136,6 +160,9 @@ async def test_the_operator_sees_the_node_and_others_dont(world: World, browser:
     await world.buy(plan, subscriber)
     with world.openai(await world.login(subscriber)) as client:
         client.responses.create(model=str(did), input="hello")
+        await world.provider.queue("[[fail 401]]", path="/v1/responses")
+        with pytest.raises(APIStatusError):
+            client.responses.create(model=str(did), input="hello")
     await world.node.run("settle")
     async with open_tab(browser, world.node.url, BrowserWallet(world.node.wallet, world.chain)) as tab:
         page = tab.page
@@ -146,6 +173,9 @@ async def test_the_operator_sees_the_node_and_others_dont(world: World, browser:
         row = page.get_by_role("row").filter(has=page.get_by_role("link", name="Seen by the operator"))
         await expect(row.get_by_text("opens", exact=True)).to_be_visible()
         await expect(page.get_by_text("final").or_(page.get_by_text("in a block")).first).to_be_visible()
+        failures = page.get_by_role("region", name="Provider errors").get_by_role("row").last
+        await expect(failures).to_contain_text("refuses the builder’s key or account")
+        await expect(failures.get_by_role("cell").last).to_have_text("1")
         await tab.shot("operator")
         tab.check()
     async with open_tab(browser, world.node.url, BrowserWallet(subscriber, world.chain)) as tab:

@@ -16,14 +16,17 @@ from nvm_chain.canonical import dumps
 from nvm_chain.cid import Cid
 from nvm_chain.did import Did
 from nvm_chain.errors import InvalidInput
+from nvm_chain.key_check import KeyCheck, open_check
 from nvm_chain.metadata import Metadata
 from nvm_chain.plan_metadata import PlanMetadata
 from nvm_chain.plans import PlanId
 from nvm_chain.sealing import open_sealed, seal
+from nvm_chain.secret import Secret
 from nvm_chain.text import many_lines, one_line, tag
 from tests.unit.sample import CHAIN_ID, NODE_KEY, NODE_PUBLIC_KEY, OWNER, REGISTRY, binding, definition, metadata
 
 WEB = Path(__file__).resolve().parents[2] / "web"
+CHECKS = json.loads((WEB.parent / "tests" / "vectors" / "key_check.json").read_text())
 VECTORS = json.loads((WEB.parent / "tests" / "vectors" / "sealing.json").read_text())
 
 pytestmark = [
@@ -70,6 +73,17 @@ def test_it_opens_the_vectors_and_seals_what_python_opens() -> None:
     (sealed,) = javascript(["sealing", "seal", VECTORS["definition"], VECTORS["binding"], public])
     found = open_sealed(sealed["result"], NODE_KEY, binding())
     assert (found.definition.reveal_json(), found.binding) == (definition().reveal_json(), binding())
+
+
+def test_it_asks_about_a_key_as_python_does() -> None:
+    public = {"x": VECTORS["public_key"]["x"], "y": VECTORS["public_key"]["y"]}
+    opened = javascript(*[["sealing", "open", one["ciphertext"], VECTORS["private_key"]] for one in CHECKS["opens"]])
+    assert [one["result"] for one in opened] == [CHECKS["plaintext"]] * len(CHECKS["opens"])
+    (sealed,) = javascript(["sealing", "sealCheck", CHECKS["check"], public])
+    assert len(sealed["result"]) == len(CHECKS["opens"][0]["ciphertext"])
+    expected = {name: CHECKS["check"][name] for name in ("account", "chain_id", "registry", "node", "key_version")}
+    found = open_check(sealed["result"], NODE_KEY, now=CHECKS["check"]["expires"] - 1, **expected)
+    assert found == KeyCheck(**(CHECKS["check"] | {"api_key": Secret(CHECKS["check"]["api_key"])}))
 
 
 def test_it_pads_to_the_same_sizes() -> None:

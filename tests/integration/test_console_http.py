@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
+import openai
 import pytest
 import pytest_asyncio
 
@@ -96,6 +97,46 @@ async def test_a_title_of_a_stranger_is_text_on_the_public_page(world: World, ht
 
 
 # -------------------------------------------------------------------------------------------------------------- blocks
+
+
+async def test_a_link_has_a_picture(world: World, http: aiohttp.ClientSession) -> None:
+    did = (await world.register((await world.create_plan()).plan_id, title="Pictured")).did
+
+    async def seen() -> bool:
+        async with http.get(f"/a/{did}") as answer:
+            return answer.status == 200
+
+    await until(seen, "the node to see the assistant")
+    async with http.get(f"/a/{did}") as answer:
+        page = await answer.text()
+    assert f'<meta property="og:image" content="{world.node.url}/card.png">' in page
+    assert '<meta name="twitter:card" content="summary_large_image">' in page
+    async with http.get("/card.png", headers={"accept-encoding": "identity"}) as answer:
+        assert (answer.status, answer.headers["content-type"]) == (200, "image/png")
+        assert answer.headers["cache-control"] == "public, max-age=86400"
+        png, mark = await answer.read(), answer.headers["etag"]
+    assert (int.from_bytes(png[16:20]), int.from_bytes(png[20:24])) == (1200, 630)
+    async with http.get("/card.png", headers={"if-none-match": mark}) as answer:
+        assert (answer.status, await answer.read()) == (304, b"")
+
+
+async def test_the_operator_sees_what_providers_fail_with(world: World) -> None:
+    plan = (await world.create_plan()).plan_id
+    did = (await world.register(plan)).did
+    subscriber = await world.wallet()
+    await world.buy(plan, subscriber)
+    key = await world.login(subscriber)
+    with world.openai(key) as client:
+        for directives, code in (("[[fail 500]]", "provider_error"), ("[[fail 401]]", "assistant_unavailable")):
+            await world.provider.queue(directives, path="/v1/responses")
+            with pytest.raises(openai.APIStatusError) as caught:
+                client.responses.create(model=str(did), input="hello")
+            assert caught.value.code == code
+    async with aiohttp.ClientSession(world.node.url, cookie_jar=aiohttp.CookieJar(unsafe=True)) as http:
+        await sign_in(http, world.node.wallet)
+        async with http.get("/operator") as answer:
+            found = (await answer.json())["provider_errors"]
+    assert found == {"provider_error": 1, "provider_refused_builder": 1}
 
 
 async def test_a_block_is_kept_for_who_is_signed_in(world: World, http: aiohttp.ClientSession) -> None:

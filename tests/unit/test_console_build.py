@@ -18,7 +18,7 @@ FIRST_LOAD = 250 * 1024
 
 
 def test_the_build_was_made_from_the_sources_that_are_here() -> None:
-    named = ["package-lock.json", "vite.config.ts", "index.html", "embed.html", "public/favicon.svg"]
+    named = ["package-lock.json", "vite.config.ts", "index.html", "embed.html", "public/card.png", "public/favicon.svg"]
     sources = [path.relative_to(WEB).as_posix() for path in (WEB / "src").rglob("*") if path.is_file()]
     digest = hashlib.sha256()
     for name in sorted(named + sources):
@@ -56,6 +56,13 @@ def test_no_page_is_heavy() -> None:
     always = needs(entry, set()) | {name for name in assets if name.endswith(".css")}
     heaviest = max(sum(sizes[one] for one in always | needs(name, set())) for name in assets if name.endswith(".js"))
     assert heaviest < FIRST_LOAD, f"{heaviest / 1024:.0f} KiB"
+
+
+def test_the_picture_for_links_is_small_and_as_large_as_it_says() -> None:
+    png = (STATIC / "card.png").read_bytes()
+    assert png.startswith(b"\x89PNG\r\n")
+    assert (int.from_bytes(png[16:20]), int.from_bytes(png[20:24])) == (1200, 630)
+    assert len(png) < 60 * 1024
 
 
 def test_nothing_is_loaded_from_elsewhere() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import traceback
+from pathlib import Path
 from typing import Any
 
 import ecies
@@ -30,6 +31,7 @@ from tests.unit.sample import (
     definition,
 )
 
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "key_check.json").read_text("utf-8"))
 EXPECTED: dict[str, Any] = {
     "account": OWNER,
     "chain_id": CHAIN_ID,
@@ -80,6 +82,15 @@ def refused(ciphertext: str, **changes: Any) -> SealBroken | SealExpired:
 def test_the_node_opens_what_was_asked() -> None:
     assert open_check(seal_check(check(), NODE_PUBLIC_KEY), NODE_KEY, now=NOW, **EXPECTED) == check()
     assert open_check(encrypted(FIELDS), NODE_KEY, now=NOW, **EXPECTED) == check()
+
+
+def test_the_vectors_open_and_are_refused() -> None:
+    for one in VECTORS["opens"]:
+        assert open_check(one["ciphertext"], NODE_KEY, now=NOW, **EXPECTED) == check(), one["by"]
+    assert [refused(one["ciphertext"]).field for one in VECTORS["refused"]] == [
+        one["field"] for one in VECTORS["refused"]
+    ]
+    assert len(VECTORS["refused"]) > 5
 
 
 def test_its_length_tells_nothing_and_is_no_definitions() -> None:

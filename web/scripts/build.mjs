@@ -14,7 +14,14 @@ if (!out) writeFileSync(new URL('../node_proxy/web/static/sources.sha256', here)
 
 // tests/unit/test_console_build.py computes the same.
 function sources() {
-  const files = ['package-lock.json', 'vite.config.ts', 'index.html', 'embed.html', 'public/favicon.svg']
+  const files = [
+    'package-lock.json',
+    'vite.config.ts',
+    'index.html',
+    'embed.html',
+    'public/card.png',
+    'public/favicon.svg',
+  ]
   for (const entry of readdirSync('src', { recursive: true, withFileTypes: true })) {
     if (entry.isFile()) files.push(`${entry.parentPath}/${entry.name}`)
   }

@@ -1,5 +1,6 @@
 import { type ComponentType, render } from 'preact'
 import { useEffect, useState } from 'preact/hooks'
+import { startDrafts } from './lib/drafts'
 import { loadFacts } from './lib/node'
 import { route, startRouting } from './lib/route'
 import { startSession } from './lib/session'
@@ -107,6 +108,7 @@ async function start() {
     )
     return
   }
+  startDrafts()
   startWallets()
   startTransactions()
   startRouting()

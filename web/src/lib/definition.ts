@@ -1,5 +1,6 @@
 /** What gets sealed, and the form of its fields, as nvm_chain/definition.py checks them. */
 
+import { strings as t } from '../strings'
 import type { Json } from './canonical'
 
 export type Dialect = 'responses' | 'responses-stateless' | 'chat' | 'assistants'
@@ -61,6 +62,16 @@ export interface Given {
   policy: { [name: string]: boolean }
   /** Micro-credits per token; null = every access costs the offer's minimum. */
   perToken: { input: number; output: number } | null
+}
+
+/** The prices that a form holds. Raises DefinitionInvalid. */
+export function perToken(form: { byTokens: boolean; inputPrice: string; outputPrice: string }): Given['perToken'] {
+  return form.byTokens ? { input: micro(form.inputPrice), output: micro(form.outputPrice) } : null
+}
+
+function micro(text: string): number {
+  if (!/^\d{1,15}$/.test(text.trim())) throw new DefinitionInvalid('pricing', t.errors.notWhole(0, 10 ** 15 - 1))
+  return Number(text)
 }
 
 /** What is wrong with a provider's key, in words that don't hold it; null if nothing is. */

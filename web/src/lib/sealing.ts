@@ -1,4 +1,4 @@
-/** Definitions sealed to one node each, in this browser: the envelope of nvm_chain/sealing.py. */
+/** Sealed to one node, in this browser: definitions (nvm_chain/sealing.py) and questions (nvm_chain/key_check.py). */
 
 import { decrypt, encrypt } from 'eciesjs'
 import type { Address, Hex } from 'viem'
@@ -18,6 +18,21 @@ export interface Binding {
   expires: number
 }
 
+/** A question about a key: no definition has its size, nor a purpose. */
+const CHECK_SIZE = 12 * 1024
+
+export interface KeyCheck {
+  base_url: string
+  api_key: string
+  model: string
+  account: Address
+  chain_id: number
+  registry: Address
+  node: Address
+  key_version: number
+  expires: number
+}
+
 export class TooLongToSeal extends Error {}
 
 /** Base64 of the ciphertext; the definition leaves the browser in no other form. */
@@ -25,6 +40,15 @@ export function seal(definition: Definition, binding: Binding, key: { x: Hex; y:
   const plaintext = canonicalBytes({ v: 1, ...binding, definition: definition as unknown as Json })
   const size = BUCKETS.find((bucket) => plaintext.length <= bucket)
   if (!size) throw new TooLongToSeal(`${plaintext.length} bytes, at most ${BUCKETS.at(-1)}`)
+  return sealPadded(plaintext, size, key)
+}
+
+/** Base64 of the sealed question; its key leaves the browser in no other form. */
+export function sealCheck(check: KeyCheck, key: { x: Hex; y: Hex }): string {
+  return sealPadded(canonicalBytes({ v: 1, purpose: 'check', ...check }), CHECK_SIZE, key)
+}
+
+function sealPadded(plaintext: Uint8Array, size: number, key: { x: Hex; y: Hex }): string {
   const padded = new Uint8Array(size).fill(0x20)
   padded.set(plaintext)
   plaintext.fill(0)

@@ -48,6 +48,7 @@ interface Report {
   }[]
   assets: { did: string; title: string; key_versions: number[]; state: string; problem?: string }[]
   outcomes: Record<string, number>
+  provider_errors: Record<string, number>
 }
 
 const EVERY = 10_000
@@ -133,6 +134,8 @@ function Shown() {
                 )}
               </Card>
             </div>
+            <h2>{t.operator.failures}</h2>
+            <Failures of={found.provider_errors} />
             <h2>{t.operator.sealed}</h2>
             <div class="scroll" tabIndex={0} role="region" aria-label={t.operator.sealed}>
               <table>
@@ -215,5 +218,36 @@ function Shown() {
         )
       }}
     </Await>
+  )
+}
+
+/** What providers failed with since the node started, the most frequent first. */
+function Failures({ of }: { of: Record<string, number> }) {
+  const rows = Object.entries(of).sort((a, b) => b[1] - a[1])
+  if (!rows.length) return <p class="quiet">{t.operator.noFailures}</p>
+  return (
+    <div class="scroll" tabIndex={0} role="region" aria-label={t.operator.failures}>
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">{t.operator.failure}</th>
+            <th scope="col" class="number">
+              {t.operator.calls}
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map(([kind, count]) => (
+            <tr key={kind}>
+              <td>
+                {t.operator.failureKinds[kind as keyof typeof t.operator.failureKinds] ?? kind}{' '}
+                <span class="quiet mono">{kind}</span>
+              </td>
+              <td class="number">{grouped(count)}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
   )
 }

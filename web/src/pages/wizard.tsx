@@ -5,7 +5,7 @@ import { useEffect } from 'preact/hooks'
 import type { Address, Hex } from 'viem'
 import { short } from '../lib/amounts'
 import { isTimePlan, type Plan, type PlanText, plansOf, planText } from '../lib/chain'
-import { DefinitionInvalid, type Dialect, isOpenAi, keyProblem, makeDefinition, reachable } from '../lib/definition'
+import { DefinitionInvalid, isOpenAi, keyProblem, makeDefinition, perToken, reachable } from '../lib/definition'
 import { type Did, randomSalt } from '../lib/did'
 import { draft } from '../lib/drafts'
 import { Markdown } from '../lib/markdown'
@@ -17,21 +17,9 @@ import { tag } from '../lib/text'
 import { follow, sent } from '../lib/tx'
 import { account } from '../lib/wallet'
 import { strings as t } from '../strings'
-import {
-  Action,
-  Await,
-  Card,
-  Check,
-  Choice,
-  Facts,
-  Field,
-  Notice,
-  Page,
-  Radios,
-  Tags,
-  Text,
-  useLoad,
-} from '../ui/basics'
+import { ADVANCED, Advanced } from '../ui/advanced'
+import { Action, Await, Card, Check, Facts, Field, Notice, Page, Radios, Tags, Text, useLoad } from '../ui/basics'
+import { KeyCheck } from '../ui/keycheck'
 import { gives, Price, perAccess } from '../ui/plan'
 import { SecretField } from '../ui/secret'
 import { Share } from '../ui/share'
@@ -45,29 +33,27 @@ interface Chosen {
   max: string
 }
 
-const form = draft('assistant', () => ({
-  salt: randomSalt() as Hex,
-  step: 0,
-  title: '',
-  description: '',
-  tags: [] as string[],
-  kind: 'model' as 'model' | 'assistant',
-  dialect: 'responses' as Exclude<Dialect, 'assistants'>,
-  baseUrl: 'https://api.openai.com/v1',
-  assistantId: '',
-  model: '',
-  instructions: '',
-  tools: '',
-  settings: '',
-  policy: {} as Record<string, boolean>,
-  byTokens: false,
-  inputPrice: '100',
-  outputPrice: '400',
-  notes: '',
-  offers: [] as Chosen[],
-  registering: '' as Did | '',
-  done: '' as Did | '',
-}))
+const form = draft(
+  'assistant',
+  () => ({
+    salt: randomSalt() as Hex,
+    step: 0,
+    title: '',
+    description: '',
+    tags: [] as string[],
+    kind: 'model' as 'model' | 'assistant',
+    ...ADVANCED,
+    baseUrl: 'https://api.openai.com/v1',
+    assistantId: '',
+    model: '',
+    instructions: '',
+    notes: '',
+    offers: [] as Chosen[],
+    registering: '' as Did | '',
+    done: '' as Did | '',
+  }),
+  ['instructions', 'tools', 'settings'],
+)
 
 type Form = typeof form.state.value
 
@@ -80,6 +66,14 @@ export default function Wizard() {
   // Lives in this page's memory alone: leaving the page or loading it again forgets it.
   const token = useSignal('')
   const wrong = useSignal<{ field: string; message: string } | null>(null)
+
+  // And another wallet, or none, finds none of it.
+  useEffect(
+    () => () => {
+      token.value = ''
+    },
+    [account.value],
+  )
 
   const waiting = useSignal(false)
   useEffect(() => {
@@ -200,7 +194,8 @@ export default function Wizard() {
 
 /** Only what is public stays. */
 function finish(did: Did) {
-  form.set({ done: did, instructions: '', tools: '', settings: '' })
+  form.set({ done: did })
+  form.forget()
 }
 
 interface StepProps {
@@ -366,73 +361,8 @@ function Attributes({ s, error, token }: StepProps) {
         }
         good={!!token.value && !keyProblem(token.value)}
       />
-      <details>
-        <summary>{t.wizard.more}</summary>
-        {s.kind === 'model' && (
-          <Choice
-            label={t.wizard.dialect}
-            value={s.dialect}
-            options={[
-              ['responses', t.wizard.dialects.responses],
-              ['responses-stateless', t.wizard.dialects.stateless],
-              ['chat', t.wizard.dialects.chat],
-            ]}
-            onChange={(dialect) => form.set({ dialect: dialect as Form['dialect'] })}
-          />
-        )}
-        <Text
-          label={t.wizard.tools}
-          value={s.tools}
-          onInput={(tools) => form.set({ tools })}
-          rows={3}
-          mono
-          optional
-          hint={t.wizard.toolsHint}
-          error={error('tools')}
-        />
-        <Text
-          label={t.wizard.settings}
-          value={s.settings}
-          onInput={(settings) => form.set({ settings })}
-          rows={2}
-          mono
-          optional
-          hint={t.wizard.settingsHint}
-          error={error('settings')}
-        />
-        <fieldset>
-          <legend>{t.wizard.policy}</legend>
-          {Object.entries(t.wizard.policies).map(([name, label]) => (
-            <Check
-              key={name}
-              label={label}
-              checked={s.policy[name] ?? false}
-              onChange={(on) => form.set({ policy: { ...s.policy, [name]: on } })}
-            />
-          ))}
-        </fieldset>
-        <fieldset>
-          <legend>{t.wizard.pricing}</legend>
-          <Check label={t.wizard.byTokens} checked={s.byTokens} onChange={(byTokens) => form.set({ byTokens })} />
-          {s.byTokens && (
-            <div class="columns">
-              <Text
-                label={t.wizard.inputPrice}
-                value={s.inputPrice}
-                onInput={(inputPrice) => form.set({ inputPrice })}
-                error={error('pricing')}
-                attributes={{ inputMode: 'numeric' }}
-              />
-              <Text
-                label={t.wizard.outputPrice}
-                value={s.outputPrice}
-                onInput={(outputPrice) => form.set({ outputPrice })}
-                attributes={{ inputMode: 'numeric' }}
-              />
-            </div>
-          )}
-        </fieldset>
-      </details>
+      <KeyCheck baseUrl={s.baseUrl} token={token.value} model={s.kind === 'model' ? s.model : ''} />
+      <Advanced s={s} set={form.set} error={error} />
     </>
   )
 }
@@ -709,13 +639,7 @@ function Done({ did, title }: { did: Did; title: string }) {
 }
 
 function definition(s: Form, token: string) {
-  const perToken = s.byTokens ? { input: micro(s.inputPrice), output: micro(s.outputPrice) } : null
-  return makeDefinition({ ...s, perToken }, token)
-}
-
-function micro(text: string): number {
-  if (!/^\d{1,15}$/.test(text.trim())) throw new DefinitionInvalid('pricing', t.errors.notWhole(0, 10 ** 15 - 1))
-  return Number(text)
+  return makeDefinition({ ...s, perToken: perToken(s) }, token)
 }
 
 /** The first thing that is wrong with a step: field and words; null if nothing is. */

@@ -2,32 +2,42 @@
 
 import { useSignal } from '@preact/signals'
 import type { Asset } from '../../lib/chain'
-import { type Given, keyProblem, makeDefinition } from '../../lib/definition'
+import { DefinitionInvalid, type Given, keyProblem, makeDefinition, perToken } from '../../lib/definition'
 import { publishVersion } from '../../lib/publishing'
 import { strings as t } from '../../strings'
+import { ADVANCED, Advanced } from '../../ui/advanced'
 import { Action, Notice, Radios, Text } from '../../ui/basics'
+import { KeyCheck } from '../../ui/keycheck'
 import { SecretField } from '../../ui/secret'
 
-const FRESH: Given = {
-  kind: 'model',
-  dialect: 'responses',
+const FRESH = {
+  ...ADVANCED,
+  kind: 'model' as Given['kind'],
   baseUrl: 'https://api.openai.com/v1',
   assistantId: '',
   model: '',
   instructions: '',
-  tools: '',
-  settings: '',
-  policy: {},
-  perToken: null,
 }
 
 export function Reseal({ one, onDone }: { one: Asset; onDone: () => void }) {
-  const given = useSignal<Given>(FRESH)
+  const given = useSignal(FRESH)
   const token = useSignal('')
   const open = useSignal(false)
-  const set = (change: Partial<Given>) => (given.value = { ...given.value, ...change })
+  const set = (change: Partial<typeof FRESH>) => (given.value = { ...given.value, ...change })
+  const wrong = useSignal<{ field: string; message: string } | null>(null)
+  const error = (field: string) => (wrong.value?.field === field ? wrong.value.message : undefined)
+  const made = () => {
+    try {
+      return makeDefinition({ ...given.value, perToken: perToken(given.value) }, token.value)
+    } catch (failure) {
+      if (!(failure instanceof DefinitionInvalid)) throw failure
+      wrong.value = { field: failure.field, message: t.errors.field(t.wizard.it, failure.message) }
+      throw new Error(t.errors.inField(wrong.value.message))
+    }
+  }
   const run = async () => {
-    const definition = makeDefinition(given.value, token.value)
+    wrong.value = null
+    const definition = made()
     await publishVersion(one, { definition }, t.manage.reseal, [t.manage.effects.reseal])
     token.value = ''
     given.value = FRESH
@@ -71,24 +81,6 @@ export function Reseal({ one, onDone }: { one: Asset; onDone: () => void }) {
           />
         </>
       )}
-      <Text
-        label={t.wizard.tools}
-        value={g.tools}
-        onInput={(tools) => set({ tools })}
-        rows={2}
-        mono
-        optional
-        hint={t.wizard.toolsHint}
-      />
-      <Text
-        label={t.wizard.settings}
-        value={g.settings}
-        onInput={(settings) => set({ settings })}
-        rows={2}
-        mono
-        optional
-        hint={t.wizard.settingsHint}
-      />
       <SecretField
         label={t.wizard.token}
         hint={t.wizard.tokenHint}
@@ -96,6 +88,8 @@ export function Reseal({ one, onDone }: { one: Asset; onDone: () => void }) {
         onInput={(value) => (token.value = value)}
         good={!!token.value && !keyProblem(token.value)}
       />
+      <KeyCheck baseUrl={g.baseUrl} token={token.value} model={g.kind === 'model' ? g.model : ''} />
+      <Advanced s={g} set={set} error={error} />
       <Action label={t.manage.reseal} kind="primary" run={run} />
     </details>
   )

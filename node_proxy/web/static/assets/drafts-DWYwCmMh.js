@@ -1,1 +1,0 @@
-import{lt as e}from"./basics-DhKRAC_a.js";function t(t,n){let r=`nvm.draft.${t}`,i={};try{i=JSON.parse(sessionStorage.getItem(r)??`{}`)}catch{}let a=e({...n(),...i});return{state:a,set(e){a.value={...a.value,...e},sessionStorage.setItem(r,JSON.stringify(a.value))},clear(){a.value=n(),sessionStorage.removeItem(r)}}}export{t};
