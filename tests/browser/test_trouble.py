@@ -222,6 +222,42 @@ async def test_the_wizard_survives_reloads_without_its_token(world: World, brows
         assert token not in await tab.kept()
 
 
+async def test_what_a_wallet_typed_in_private_goes_with_it(world: World, browser: Browser) -> None:
+    mine, other = await world.wallet(), await world.wallet()
+    async with open_tab(browser, world.node.url, BrowserWallet(mine, world.chain)) as tab:
+        page = tab.page
+        await tab.go("new/assistant")
+        await page.locator("main").get_by_role("button", name="Test Wallet").click()
+
+        async def typed() -> None:
+            await page.get_by_role("textbox", name="Title").fill("A title is public")
+            await page.get_by_role("textbox", name="Description").fill("About nothing.")
+            await page.get_by_role("button", name="Next").click()
+            await page.get_by_role("textbox", name="Instructions").fill("The password is tangerine.")
+            await page.get_by_role("textbox", name="Access token").fill("sk-mine-0123456789")
+            assert "tangerine" in await tab.kept()
+
+        await typed()
+        await page.reload()
+        await expect(page.get_by_role("textbox", name="Instructions")).to_have_value("The password is tangerine.")
+        tab.wallet.use(other)
+        await page.get_by_role("textbox", name="Access token").fill("sk-mine-0123456789")
+        await page.evaluate("(address) => window.__walletEmit('accountsChanged', [address])", other.address)
+        await expect(page.get_by_role("textbox", name="Instructions")).to_have_value("")
+        await expect(page.get_by_role("textbox", name="Access token")).to_have_value("")
+        kept = await tab.kept()
+        assert "tangerine" not in kept
+        assert "A title is public" in kept
+
+        await page.get_by_role("textbox", name="Instructions").fill("The password is tangerine.")
+        await tab.go("")  # from another page, too
+        await page.locator("header.top").get_by_role("button", name="0x").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Disconnect").click()
+        await expect(page.get_by_role("button", name="Connect wallet").first).to_be_visible()
+        assert "tangerine" not in await tab.kept()
+        tab.check("sk-mine-0123456789", "tangerine")
+
+
 async def test_a_node_that_is_gone_is_named_and_found_again(world: World, browser: Browser) -> None:
     plan = (await world.create_plan(title="Node")).plan_id
     did = (await world.register(plan, title="Behind a node")).did
