@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -63,6 +64,14 @@ class Files:
     def get(self, name: str) -> File | None:
         """None where there is no such file."""
         return self._files.get(name)
+
+    def scripts(self, page: str) -> list[str]:
+        """What a page's script needs at once, itself included: `asset` → `assets/asset-….js` and what it imports."""
+        found = [name for name in self._files if re.fullmatch(rf"assets/{page}-[\w-]{{8}}\.js", name)]
+        for name in found:
+            imports = re.findall(r'from"\./([\w.-]+\.js)"', self.text(name))
+            found += [f"assets/{one}" for one in imports if f"assets/{one}" not in found]
+        return found
 
     def text(self, name: str) -> str:
         """A page's text. Raises KeyError: it is part of the package."""

@@ -124,6 +124,10 @@ class WebPages:
         """GET /a/{did}: the assistant's page, with what other sites show of a link."""
         entry = await self._entry(exchange)
         page = self._files.text("index.html").replace('="./', '="../')
+        # Named here, they needn't wait until the first script asks for them.
+        ahead = [name for name in self._files.scripts("asset") if f"../{name}" not in page]
+        links = [f'<link rel="modulepreload" crossorigin href="../{name}">' for name in ahead]
+        page = page.replace("</head>", "".join([*links, "</head>"]), 1)
         if entry is None:
             await send(exchange, File.of("a.html", page.encode()), page_headers(), status=404)
             return

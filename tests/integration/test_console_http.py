@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -111,6 +112,11 @@ async def test_a_link_has_a_picture(world: World, http: aiohttp.ClientSession) -
         page = await answer.text()
     assert f'<meta property="og:image" content="{world.node.url}/card.png">' in page
     assert '<meta name="twitter:card" content="summary_large_image">' in page
+    ahead = re.findall(r'<link rel="modulepreload" crossorigin href="\.\./(assets/[^"]+)">', page)
+    assert any(name.startswith("assets/asset-") for name in ahead)
+    for name in ahead:
+        async with http.get(f"/{name}") as answer:
+            assert answer.status == 200, name
     async with http.get("/card.png", headers={"accept-encoding": "identity"}) as answer:
         assert (answer.status, answer.headers["content-type"]) == (200, "image/png")
         assert answer.headers["cache-control"] == "public, max-age=86400"
