@@ -275,6 +275,14 @@ SENT = st.fixed_dictionaries(
 )
 
 
+def test_a_message_that_is_announced_twice_is_one() -> None:
+    told = _narration()
+    added = {"type": "response.output_item.added", "output_index": 2, "item": {"type": "message"}}
+    shown = [event for value in (added, added) for event in _frozen(told.tell(value))] + list(told.end(USAGE, None))
+    assert [name for name, _ in shown].count("thread.message.created") == 1
+    assert [message["status"] for message in told.messages] == ["completed"]
+
+
 @given(sent=st.lists(SENT, max_size=14), end=st.sampled_from(["completed", "max_tokens", "cancelled"]))
 @settings(deadline=None, max_examples=150)
 def test_whatever_a_provider_sends_is_told_in_the_old_apis_form(sent: list[Json], end: str) -> None:

@@ -114,7 +114,9 @@ class Narration:
         item, index = value.get("item"), _whole(value.get("output_index"))
         kind = item.get("type") if isinstance(item, dict) else None
         if kind == "message":
-            yield from self._begin(index)
+            known = self._telling.get(index)
+            if known is None or known.done:  # else a server says it twice
+                yield from self._begin(index)
         elif kind in _TOOLS:
             assert isinstance(item, dict)
             yield from self._call(index, item)
