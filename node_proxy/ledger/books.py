@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from node_proxy.ledger.base import (
@@ -32,6 +33,8 @@ from node_proxy.ledger.base import (
     Snapshot,
 )
 from node_proxy.ledger.ids import new_id
+
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 T = TypeVar("T")
 Row = tuple[Any, ...]

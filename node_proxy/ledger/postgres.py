@@ -51,7 +51,7 @@ from node_proxy.ledger.base import (
     Standing,
 )
 from node_proxy.ledger.ids import new_id
-from node_proxy.ledger.migrate import current, migrate
+from node_proxy.schema import current, migrate
 
 T = TypeVar("T")
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -708,8 +708,8 @@ async def open_postgres(url: str, *, serving: bool) -> AsyncIterator[PostgresLed
 def _open(url: str, number: int) -> Connection:
     guard = _connect(url, autocommit=True)
     guard.execute("SELECT pg_advisory_lock(%s, 0)", (_MIGRATE,))
-    if not current(_migrations(guard), "postgresql"):
-        migrate("postgresql+psycopg" + url[url.index("://") :], "postgresql")
+    if not current(books.MIGRATIONS, _migrations(guard), "postgresql"):
+        migrate(books.MIGRATIONS, "postgresql+psycopg" + url[url.index("://") :], "postgresql")
     guard.execute("SELECT pg_advisory_unlock(%s, 0)", (_MIGRATE,))
     _try_lock(guard, _PROCESS, number)
     return guard

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import time
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 import orjson
 
@@ -50,7 +49,7 @@ from node_proxy.ledger.base import (
     Standing,
 )
 from node_proxy.ledger.ids import new_id
-from node_proxy.ledger.migrate import current, migrate
+from node_proxy.schema import prepare_sqlite
 
 T = TypeVar("T")
 
@@ -607,31 +606,7 @@ def _open(path: Path, serving: bool, resources: ExitStack) -> SqliteLedger:
     path.parent.mkdir(parents=True, exist_ok=True)
     if serving and not resources.enter_context(_lock(path.with_name(path.name + ".serving"))):
         raise LedgerInUse(f"another process serves calls from {path}: end it, or let several share a PostgreSQL ledger")
-    with _waiting_lock(path.with_name(path.name + ".migrating")):
-        db = _connect(path)
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-            done = _migrations(db)
-        finally:
-            db.close()
-        if not current(done, "sqlite"):
-            migrate(f"sqlite:///{quote(str(path.resolve()))}", "sqlite")
+    prepare_sqlite(books.MIGRATIONS, path, _connect)
     writer, reader = _connect(path), _connect(path)
     writer.execute("PRAGMA busy_timeout = 0")
     return SqliteLedger(path, writer, reader, serving)
-
-
-def _migrations(db: sqlite3.Connection) -> set[str]:
-    if db.execute("SELECT 1 FROM sqlite_master WHERE name = '_yoyo_migration'").fetchone() is None:
-        return set()
-    return {name for (name,) in db.execute("SELECT migration_id FROM _yoyo_migration")}
-
-
-@contextmanager
-def _waiting_lock(path: Path) -> Iterator[None]:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

@@ -7,7 +7,10 @@ whole numbers are BIGINT (STRICT INTEGER in SQLite), bytes are BYTEA (BLOB), tim
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
+
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 T = TypeVar("T")
 

@@ -14,9 +14,9 @@ from typing import Any
 import psycopg
 from psycopg import errors as pg
 
-from node_proxy.storage.base import Db, Rows, StorageFailed
+from node_proxy.schema import current, migrate
+from node_proxy.storage.base import MIGRATIONS, Db, Rows, StorageFailed
 from node_proxy.storage.engine import Engine, EngineDatabase
-from node_proxy.storage.migrate import current, migrate
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -130,8 +130,8 @@ async def check_postgres(url: str) -> None:
 def _prepare(url: str) -> None:
     with _connect(url) as connection:
         connection.execute("SELECT pg_advisory_lock(%s, 0)", (_MIGRATE,))
-        if not current(_migrations(connection), "postgresql"):
-            migrate("postgresql+psycopg" + url[url.index("://") :], "postgresql")
+        if not current(MIGRATIONS, _migrations(connection), "postgresql"):
+            migrate(MIGRATIONS, "postgresql+psycopg" + url[url.index("://") :], "postgresql")
 
 
 def _migrations(connection: Connection) -> set[str]:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import sqlite3
-from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import quote
 
-from node_proxy.storage.base import StorageFailed
+from node_proxy.schema import prepare_sqlite
+from node_proxy.storage.base import MIGRATIONS, StorageFailed
 from node_proxy.storage.engine import Engine, EngineDatabase
-from node_proxy.storage.migrate import current, migrate
 
 BUSY_SECONDS = 10
 """How long to wait for another process that writes."""
@@ -54,15 +51,7 @@ async def open_sqlite(path: Path) -> AsyncIterator[SqliteDatabase]:
 
 def _prepare(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(path.with_name(path.name + ".migrating")):
-        db = _connect(path)
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-            done = _migrations(db)
-        finally:
-            db.close()
-        if not current(done, "sqlite"):
-            migrate(f"sqlite:///{quote(str(path.resolve()))}", "sqlite")
+    prepare_sqlite(MIGRATIONS, path, _connect)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -70,19 +59,3 @@ def _connect(path: Path) -> sqlite3.Connection:
     db.execute("PRAGMA foreign_keys = ON")
     db.execute("PRAGMA synchronous = FULL")
     return db
-
-
-def _migrations(db: sqlite3.Connection) -> set[str]:
-    if db.execute("SELECT 1 FROM sqlite_master WHERE name = '_yoyo_migration'").fetchone() is None:
-        return set()
-    return {name for (name,) in db.execute("SELECT migration_id FROM _yoyo_migration")}
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

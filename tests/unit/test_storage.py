@@ -16,7 +16,7 @@ from node_proxy.access.keys import Keys
 from node_proxy.access.store import open_access_store
 from node_proxy.errors import KeyRevoked
 from node_proxy.storage import Database, Db, StorageFailed, check_database, open_database
-from node_proxy.storage.migrate import FOLDER
+from node_proxy.storage.base import MIGRATIONS
 from tests.postgres import Postgres, postgres
 
 pytestmark = pytest.mark.slow
@@ -246,7 +246,7 @@ async def test_the_access_file_of_an_earlier_version_is_taken_over(tmp_path: Pat
 
 
 def test_both_dialects_have_the_same_migrations_each_with_its_way_back() -> None:
-    files = [{path.name for path in (FOLDER / dialect).glob("*.sql")} for dialect in ("sqlite", "postgresql")]
+    files = [{path.name for path in (MIGRATIONS / dialect).glob("*.sql")} for dialect in ("sqlite", "postgresql")]
     assert files[0] == files[1] != set()
     steps = {name.removesuffix(".sql") for name in files[0] if ".rollback" not in name}
     assert {f"{step}.rollback.sql" for step in steps} <= files[0]
