@@ -15,7 +15,7 @@ from nvm_chain.address import address
 from nvm_chain.canonical import MAX_SAFE, JsonObject, dumps
 from nvm_chain.errors import InvalidInput, SealBroken, SealExpired
 from nvm_chain.keys import PublicKey
-from nvm_chain.sealing import _compare, _decode, _decrypt, _encrypt, _Plaintext, _read_plaintext, _whole
+from nvm_chain.sealing import _compare, _decode, _decrypt, _encrypt, _Plaintext, _read_plaintext, _read_values, _whole
 from nvm_chain.secret import Secret
 from nvm_chain.text import show
 
@@ -153,15 +153,7 @@ def _read(plaintext: _Plaintext) -> KeyCheck:
     del fields
     if problem:
         raise SealBroken(f"the plaintext's {problem}", name)
-    values: dict[str, Any] = {}
-    for name, read in _READ.items():
-        try:
-            values[name] = read(plaintext.fields[name])
-            continue
-        except InvalidInput:
-            pass  # raised below: the message would quote the value
-        raise SealBroken(f"the plaintext's {name} has the wrong form", name)
-    return KeyCheck(**values)
+    return KeyCheck(**_read_values(plaintext, _READ))
 
 
 def _printable(value: object, least: int, most: int) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -258,15 +258,20 @@ def _read_binding(plaintext: _Plaintext) -> Binding:
         problem = "fields are more than those of version 1"
     if problem:
         raise SealBroken(f"the plaintext's {problem}", name)
+    return Binding(**_read_values(plaintext, _READ))
+
+
+def _read_values(plaintext: _Plaintext, readers: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    """Each field by its reader, which raises InvalidInput. Raises SealBroken, which quotes no value."""
     values: dict[str, Any] = {}
-    for name, read in _READ.items():
+    for name, read in readers.items():
         try:
             values[name] = read(plaintext.fields[name])
             continue
         except InvalidInput:
             pass  # raised below: the message would quote the value
         raise SealBroken(f"the plaintext's {name} has the wrong form", name)
-    return Binding(**values)
+    return values
 
 
 def _read_definition(plaintext: _Plaintext) -> Definition:

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
 import orjson
 
 from node_proxy.asgi import Exchange
-from node_proxy.deadline import within
 from node_proxy.dialects import Answer
 from node_proxy.errors import NodeError, ProviderGarbage
 from node_proxy.ledger.base import Charge
 from node_proxy.openai.background import Background
 from node_proxy.openai.calls import Access, Calls, credit_comment, credit_headers
-from node_proxy.openai.face import TERMINAL
 from node_proxy.openai.history import History
 from node_proxy.openai.metering import read_usage
 from node_proxy.openai.request import Prepared, prepare
+from node_proxy.openai.streaming import DrainOver, provider_error, read_to_the_end, relay
 from node_proxy.openai.turn import Turn, needs_turn
 from node_proxy.relay import sse
 from node_proxy.relay.heartbeat import Heartbeat
-from node_proxy.relay.provider import classify
 
 _CHARGED = frozenset({"completed", "incomplete"})
-_TAIL_SECONDS = 0.5
 
 
 class Responses:
@@ -125,62 +120,19 @@ class _Call:
         await exchange.start_stream(sse.CONTENT_TYPE, headers=[*answer.headers, reserved])
         try:
             with self._heartbeat.on(exchange):
-                kind, last = await self._relay_all(events)
-            await self._end(kind, last)
-            await _read_to_the_end(events)
-        except _DrainOver:
+                last = await relay(events, exchange, self._face.wire, self._drain_timeout)
+            await self._end(last)
+            await read_to_the_end(events)
+        except DrainOver:
             await self._access.charge_most()
         except NodeError as error:
             self._access.ended(error.code)
             await self._fail(error)
 
-    async def _relay_all(self, events: AsyncIterator[list[sse.Event]]) -> tuple[str, dict[str, Any]]:
-        """Relays up to the event that ends the stream, which it gives back. Raises ProviderError, _DrainOver."""
-        loop, relaying = asyncio.get_running_loop(), True
-
-        def left() -> None:
-            if relaying:
-                bound.reschedule(loop.time() + self._drain_timeout)
-
-        try:
-            async with asyncio.timeout(None) as bound:
-                self._exchange.on_gone(left)
-                async for group in events:
-                    last = await self._relay(group)
-                    if last is not None:
-                        return last
-        except TimeoutError:
-            raise _DrainOver from None
-        finally:
-            relaying = False
-        raise ProviderGarbage("The assistant's provider broke off before the end of its answer. Nothing was charged.")
-
-    async def _relay(self, group: list[sse.Event]) -> tuple[str, dict[str, Any]] | None:
-        """Passes events on at once, except the one that ends the stream: that is given back."""
-        out: list[bytes] = []
-        last, heard, wire = None, self._exchange.heard, self._face.wire
-        for _, data in group:
-            try:
-                value = orjson.loads(data)
-                kind = value["type"]
-            except (orjson.JSONDecodeError, KeyError, TypeError):
-                if data == b"[DONE]":
-                    continue
-                kind = None
-            if type(kind) is not str:
-                raise ProviderGarbage("The assistant's provider sent a broken event. Nothing was charged.")
-            if kind in TERMINAL or kind == "error":
-                last = kind, value
-                break
-            if heard and (shown := wire(value)) is not None:
-                out.append(shown)
-        if out:
-            await self._exchange.write(b"".join(out))
-        return last
-
-    async def _end(self, kind: str, value: dict[str, Any]) -> None:
+    async def _end(self, value: dict[str, Any]) -> None:
+        kind: str = value["type"]
         if kind == "error":
-            raise _provider_error(value)
+            raise provider_error(value)
         response = value.get("response")
         if not isinstance(response, dict):
             raise ProviderGarbage("The assistant's provider sent a broken event. Nothing was charged.")
@@ -205,27 +157,3 @@ class _Call:
 
     async def _charge(self, response: dict[str, Any]) -> Charge:
         return await self._access.charge(read_usage(response), hung_up=self._exchange.gone)
-
-
-class _DrainOver(Exception):
-    """The client hung up, and the provider didn't come to its end in the time that it was given then."""
-
-
-async def _read_to_the_end(events: AsyncIterator[list[sse.Event]]) -> None:
-    """Reads what little follows the last event, so that the connection to the provider can be used again."""
-    with suppress(TimeoutError, NodeError):
-        await within(_TAIL_SECONDS, _exhaust(events))
-
-
-async def _exhaust(events: AsyncIterator[list[sse.Event]]) -> None:
-    async for _ in events:
-        pass
-
-
-def _provider_error(value: dict[str, Any]) -> NodeError:
-    """An `error` event in our words."""
-    nested = value.get("error")
-    fields = nested if isinstance(nested, dict) else value
-    code, kind = (text if isinstance(text := fields.get(name), str) else "" for name in ("code", "type"))
-    status = 429 if "rate_limit" in code or "rate_limit" in kind else 500
-    return classify(status, code, kind, "", {}, frozenset())

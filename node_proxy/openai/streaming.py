@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from node_proxy.asgi import Exchange
+from node_proxy.deadline import within
 from node_proxy.errors import NodeError, ProviderGarbage
 from node_proxy.openai.face import TERMINAL
 from node_proxy.relay import sse
@@ -25,12 +26,15 @@ class DrainOver(Exception):
 
 
 async def relay(
-    events: AsyncIterator[list[sse.Event]], exchange: Exchange, show: Callable[[Json], bytes], drain_timeout: float
+    events: AsyncIterator[list[sse.Event]],
+    exchange: Exchange,
+    show: Callable[[Json], bytes | None],
+    drain_timeout: float,
 ) -> Json:
     """Passes events on as they come, and gives back the one that ends them: completed, incomplete, failed or `error`.
 
-    show: what an event looks like on the wire; empty for one that stays hidden. Once the client has hung up nothing is
-    written, and the provider has drain_timeout seconds to come to its end. Raises DrainOver, ProviderError.
+    show: what an event looks like on the wire; None or empty for one that stays hidden. Once the client has hung up
+    nothing is written, and the provider has drain_timeout seconds to come to its end. Raises DrainOver, ProviderError.
     """
     loop, relaying = asyncio.get_running_loop(), True
 
@@ -44,7 +48,7 @@ async def relay(
             async for group in events:
                 out, last = _shown(group, show, hidden=not exchange.heard)
                 if out:
-                    await exchange.write(out)
+                    await exchange.write(b"".join(out))
                 if last is not None:
                     return last
     except TimeoutError:
@@ -54,29 +58,36 @@ async def relay(
     raise ProviderGarbage("The assistant's provider broke off before the end of its answer. Nothing was charged.")
 
 
-def _shown(group: list[sse.Event], show: Callable[[Json], bytes], *, hidden: bool) -> tuple[bytes, Json | None]:
+def _shown(
+    group: list[sse.Event], show: Callable[[Json], bytes | None], *, hidden: bool
+) -> tuple[list[bytes], Json | None]:
     out: list[bytes] = []
-    for event in group:
-        if event.data == b"[DONE]":
-            continue
+    for _, data in group:
         try:
-            value = orjson.loads(event.data)
+            value = orjson.loads(data)
             kind = value["type"]
         except (orjson.JSONDecodeError, KeyError, TypeError):
-            raise ProviderGarbage("The assistant's provider sent a broken event. Nothing was charged.") from None
+            if data == b"[DONE]":
+                continue
+            kind = None
+        if type(kind) is not str:
+            raise ProviderGarbage("The assistant's provider sent a broken event. Nothing was charged.")
         if kind in TERMINAL or kind == "error":
-            return b"".join(out), value
-        if not hidden:
-            out.append(show(value))
-    return b"".join(out), None
+            return out, value
+        if not hidden and (shown := show(value)):
+            out.append(shown)
+    return out, None
 
 
 async def read_to_the_end(events: AsyncIterator[list[sse.Event]]) -> None:
     """Reads what little follows the last event, so that the connection to the provider can be used again."""
     with suppress(TimeoutError, NodeError):
-        async with asyncio.timeout(_TAIL_SECONDS):
-            async for _ in events:
-                pass
+        await within(_TAIL_SECONDS, _exhaust(events))
+
+
+async def _exhaust(events: AsyncIterator[list[sse.Event]]) -> None:
+    async for _ in events:
+        pass
 
 
 def provider_error(value: Json) -> NodeError:
