@@ -282,6 +282,18 @@ contract InvariantsTest is Base {
         }
     }
 
+    /// @notice The same for what the walk is too short for: a wallet that doesn't accept the voucher it is settled with.
+    function test_walletsRefuseVouchersOnTheWay() public {
+        (uint256 vouchers, uint256 wallet, uint256 focused) = (6, 3, 1);
+        world.focusOn(vouchers, wallet);
+        for (uint256 i; i < 64; i++) {
+            world.buyFor(focused, focused, 0, 1, 0);
+            world.settleBatch(focused, 0, i, 0);
+        }
+        yes(world.vouchersRefused() != 0, "no wallet ever refused its voucher");
+        yes(world.successes(IPlanRegistry.settleWithVouchers.selector) != 0, "nothing was settled");
+    }
+
     /// @notice Half the time 0 or 1, which any type takes.
     function word(uint256 seed, uint256 place) internal pure returns (uint256) {
         uint256 random = uint256(keccak256(abi.encode(seed, place)));
