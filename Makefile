@@ -47,10 +47,10 @@ compile: setup ## compile contracts/ into nvm_chain/artifacts/
 	@python scripts/compile_contracts.py
 
 gas: setup ## measure the contracts' gas and compare with bench/gas/
-	@python bench/gas/run.py
+	@python -m bench.gas.run
 
 bench: setup ## measure the relay's speed and what it adds
-	@python bench/run.py
+	@python -m bench.run
 	@python -m bench.plot
 
 lock: ## write requirements/*.lock and package-lock.json anew, from pyproject.toml and package.json
