@@ -95,7 +95,7 @@ class _Call:
     async def _stream(
         self, answer: Answer, face: Face, chunks: Chunks, metadata: dict[str, str] | None, heartbeat: Heartbeat
     ) -> None:
-        def show(event: Json) -> bytes:
+        def show(event: Json, _: bytes) -> bytes:
             shown = face.event(event)
             return b"" if shown is None else chunks.event(shown)
 

@@ -7,7 +7,9 @@ and the numbering is closed up behind them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Set
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -110,30 +112,34 @@ class Face:
             shown["obfuscation"] = _scalar(self, value["obfuscation"])
         return self.numbered(shown)
 
-    def wire(self, value: Mapping[str, Any]) -> bytes | None:
-        """`event` as it goes out: server-sent, with its number.
-
-        A delta like the one before it, with other text, is most of what a stream consists of: there only the text and
-        the number are new.
-        """
-        last = self._last
-        if last is not None and value.get("type") == last.kind:
-            text, mask = value.get("delta"), value.get("obfuscation", _MISSING)
-            # `is`: True and 1.0 equal 1, and are something else.
-            same = value.get("output_index") is last.output_index and value.get(last.inner) is last.inner_index
-            if same and type(text) is str and (mask is _MISSING or type(mask) is str):
-                item = value.get("item_id")
-                if type(item) is str and item == last.item_id:
-                    number, self._number = self._number, self._number + 1
-                    if mask is _MISSING:
-                        return last.shape % (orjson.dumps(text), b"", number)
-                    return last.shape % (orjson.dumps(text), b',"obfuscation":' + orjson.dumps(mask), number)
+    def wire(self, value: Mapping[str, Any], data: bytes) -> bytes | None:
+        """`event` as it goes out: server-sent, with its number. data: what `value` was parsed from."""
         shown = self.event(value)
         if shown is None:
             return None
-        if shown["type"] in _INNER:
-            self._last = _delta(value, shown)
+        if shown["type"] in _DELTAS:
+            self._last = _delta(value, data, shown)
         return sse.event(shown["type"], shown)
+
+    def again(self, data: bytes) -> bytes | None:
+        """What `wire` would give, for a delta like the one before with other text; None for anything else.
+
+        Such deltas are most of what a stream consists of. Only the text and the number are new, so they needn't be
+        parsed and built.
+        """
+        last = self._last
+        if last is None or (same := last.match(data)) is None:
+            return None
+        item_id, text, mask = same.group("item_id", "delta", "obfuscation")
+        if item_id != last.item_id:
+            return None
+        try:
+            text = _plain(text)
+            mask = b"" if mask is None else b',"obfuscation":' + _plain(mask)
+        except orjson.JSONDecodeError:
+            return None
+        number, self._number = self._number, self._number + 1
+        return last.shape % (text, mask, number)
 
     def numbered(self, shown: Json) -> Json:
         """Gives an event the next sequence number."""
@@ -143,28 +149,57 @@ class Face:
 
 
 class _Delta(NamedTuple):
-    """What the delta before was a part of. shape: for its text, its obfuscation and its number."""
+    """What the delta before was a part of. match: for the data of one that differs in what varies. item_id: as it was
+    written. shape: for its text, its obfuscation and its number.
+    """
 
-    kind: str
-    item_id: str
-    output_index: int
-    inner: str
-    inner_index: int | None
+    match: Callable[[bytes], re.Match[bytes] | None]
+    item_id: bytes
     shape: bytes
 
 
-_MISSING = object()
+_TEXT = rb'"[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+"'
+_VARIES = {b"delta": _TEXT, b"obfuscation": _TEXT, b"item_id": _TEXT, b"sequence_number": rb"(?:0|[1-9][0-9]{0,17})"}
+_SLOT = re.compile(rb'"(' + b"|".join(_VARIES) + rb')":(?:' + _TEXT + rb"|[0-9]+)")
 
 
-def _delta(value: Mapping[str, Any], shown: Json) -> _Delta | None:
-    """From a delta in the provider's words and in ours. None where it says anything in an unusual way."""
-    kind, item_id, output_index = shown["type"], value.get("item_id"), value.get("output_index")
-    inner = _INNER[kind]
-    inner_index = value.get(inner)
-    if type(item_id) is not str or type(output_index) is not int:
+@lru_cache(256)
+def _matcher(skeleton: bytes) -> Callable[[bytes], re.Match[bytes] | None]:
+    """For data that is the skeleton with other values. Providers have one each for a kind of delta."""
+    parts = [re.escape(part) for part in skeleton.split(b"\0")]
+    for number, before in enumerate(parts[:-1]):
+        name = before.rpartition(b'"')[0].rpartition(b'"')[2]
+        parts[number] = before + b"(?P<%b>%b)" % (name, _VARIES[name])
+    missing = b"" if b'"obfuscation":' in skeleton else b"(?P<obfuscation>-)?+"
+    return re.compile(b"".join(parts) + missing, re.DOTALL).fullmatch
+
+
+def _plain(text: bytes) -> bytes:
+    """A JSON text as orjson would write it. Raises JSONDecodeError."""
+    if b"\\" in text or not text.isascii():
+        return orjson.dumps(orjson.loads(text))
+    return text
+
+
+def _delta(value: Mapping[str, Any], data: bytes, shown: Json) -> _Delta | None:
+    """From a delta in the provider's words, as parsed and as written, and in ours.
+
+    None where it says anything in an unusual way: only one flat object, each name once and without escapes, is
+    understood without being parsed.
+    """
+    skeleton = _SLOT.sub(rb'"\1":\0', data)
+    usual = b"\\" not in skeleton and skeleton.count(b"{") == 1 and skeleton[:1] == b"{" and skeleton[-1:] == b"}"
+    if not usual or any(skeleton.count(b'"%b"' % name) > 1 for name in _VARIES):
         return None
-    if inner_index is not None and type(inner_index) is not int:
+    for name in ("delta", "item_id"):
+        if type(value.get(name)) is not str or b'"%b":\0' % name.encode() not in skeleton:
+            return None
+    if "obfuscation" in value and b'"obfuscation":\0' not in skeleton:
         return None
+    match = _matcher(skeleton)
+    if (same := match(data)) is None:
+        return None
+    kind = shown["type"]
     whole = {**shown, "delta": "%b", "sequence_number": 0}
     whole.pop("obfuscation", None)
     before, text, after = sse.event(kind, whole).partition(b'"%b"')
@@ -173,7 +208,7 @@ def _delta(value: Mapping[str, Any], shown: Json) -> _Delta | None:
     if not text or not number or b"%" in before + after:
         return None
     shape = before + b"%b" + after.removesuffix(b",") + b'%b,"sequence_number":%d' + end
-    return _Delta(kind, item_id, output_index, inner, inner_index, shape)
+    return _Delta(match, same["item_id"], shape)
 
 
 def usage(value: object) -> Json | None:
@@ -432,9 +467,4 @@ _EVENTS: dict[str, tuple[tuple[str, Rule], ...]] = {
     **{f"response.image_generation_call.{step}": _event(*_AT) for step in ("in_progress", "generating", "completed")},
 }
 
-_INNER = {
-    kind: next((name for name, _ in rules if name in ("content_index", "summary_index")), "")
-    for kind, rules in _EVENTS.items()
-    if kind.endswith(".delta")
-}
-"""Deltas, and what tells the part of the item that they belong to."""
+_DELTAS = frozenset(kind for kind in _EVENTS if kind.endswith(".delta"))

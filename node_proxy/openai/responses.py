@@ -120,7 +120,7 @@ class _Call:
         await exchange.start_stream(sse.CONTENT_TYPE, headers=[*answer.headers, reserved])
         try:
             with self._heartbeat.on(exchange):
-                last = await relay(events, exchange, self._face.wire, self._drain_timeout)
+                last = await relay(events, exchange, self._face.wire, self._drain_timeout, self._face.again)
             await self._end(last)
             await read_to_the_end(events)
         except DrainOver:

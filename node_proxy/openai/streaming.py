@@ -28,12 +28,14 @@ class DrainOver(Exception):
 async def relay(
     events: AsyncIterator[list[sse.Event]],
     exchange: Exchange,
-    show: Callable[[Json], bytes | None],
+    show: Callable[[Json, bytes], bytes | None],
     drain_timeout: float,
+    again: Callable[[bytes], bytes | None] = lambda _: None,
 ) -> Json:
     """Passes events on as they come, and gives back the one that ends them: completed, incomplete, failed or `error`.
 
-    show: what an event looks like on the wire; None or empty for one that stays hidden. Once the client has hung up
+    show: what an event looks like on the wire, from what it says and how that was written; None or empty for one that
+    stays hidden. again: the same from the writing alone, for events that need no more. Once the client has hung up
     nothing is written, and the provider has drain_timeout seconds to come to its end. Raises DrainOver, ProviderError.
     """
     loop, relaying = asyncio.get_running_loop(), True
@@ -46,7 +48,7 @@ async def relay(
         async with asyncio.timeout(None) as bound:
             exchange.on_gone(left)
             async for group in events:
-                out, last = _shown(group, show, hidden=not exchange.heard)
+                out, last = _shown(group, show, again, hidden=not exchange.heard)
                 if out:
                     await exchange.write(b"".join(out))
                 if last is not None:
@@ -59,10 +61,17 @@ async def relay(
 
 
 def _shown(
-    group: list[sse.Event], show: Callable[[Json], bytes | None], *, hidden: bool
+    group: list[sse.Event],
+    show: Callable[[Json, bytes], bytes | None],
+    again: Callable[[bytes], bytes | None],
+    *,
+    hidden: bool,
 ) -> tuple[list[bytes], Json | None]:
     out: list[bytes] = []
     for _, data in group:
+        if not hidden and (known := again(data)) is not None:
+            out.append(known)
+            continue
         try:
             value = orjson.loads(data)
             kind = value["type"]
@@ -74,7 +83,7 @@ def _shown(
             raise ProviderGarbage("The assistant's provider sent a broken event. Nothing was charged.")
         if kind in TERMINAL or kind == "error":
             return out, value
-        if not hidden and (shown := show(value)):
+        if not hidden and (shown := show(value, data)):
             out.append(shown)
     return out, None
 

@@ -12,7 +12,19 @@ from hypothesis import strategies as st
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from node_proxy.openai.face import _EVENTS, Face, _id, _list, _message, _object, _one_of, _Optional, _part, _scalar
+from node_proxy.openai.face import (
+    _EVENTS,
+    Face,
+    _delta,
+    _id,
+    _list,
+    _message,
+    _object,
+    _one_of,
+    _Optional,
+    _part,
+    _scalar,
+)
 from node_proxy.openai.ids import IdMap, safety_identifier
 from node_proxy.openai.metering import read_usage
 from node_proxy.relay import sse
@@ -383,13 +395,14 @@ ADDED = st.fixed_dictionaries(
 KEYS = ("type", "delta", "item_id", "output_index", "content_index", "obfuscation")
 
 
-def write(value: dict[str, Any], again: list[tuple[str, Any]], escape: bool) -> bytes:
-    """The event as a provider might write it: with members given twice, or with escapes in their names."""
+def write(value: dict[str, Any], again: list[tuple[str, Any]], escape: bool, tight: bool) -> bytes:
+    """The event as a provider might write it: with members given twice, escapes in their names, spaces or none."""
     members = [*again, *value.items()]
     names = [json.dumps(name) for name, _ in members]
     if escape:
         names = ['"' + "".join(f"\\u{ord(char):04x}" for char in name) + '"' for name, _ in members]
-    body = ",".join(f"{name}:{json.dumps(one)}" for name, (_, one) in zip(names, members, strict=True))
+    colon = ":" if tight else ": "
+    body = ",".join(f"{name}{colon}{json.dumps(one)}" for name, (_, one) in zip(names, members, strict=True))
     return f"{{{body}}}".encode("utf-8", "replace")
 
 
@@ -399,43 +412,92 @@ def write(value: dict[str, Any], again: list[tuple[str, Any]], escape: bool) -> 
             st.one_of(DELTAS, DELTAS, DELTAS, ADDED),
             st.lists(st.tuples(st.sampled_from(KEYS), STRANGE), max_size=2),
             st.booleans(),
-            st.integers(1, 3),
+            st.sampled_from([True, True, True, False]),
+            st.lists(st.text(max_size=12), min_size=1, max_size=3),
         ),
         max_size=12,
     )
 )
 def test_a_delta_on_the_short_way_is_the_same_to_the_byte(
-    events: list[tuple[dict[str, Any], list[tuple[str, Any]], bool, int]],
+    events: list[tuple[dict[str, Any], list[tuple[str, Any]], bool, bool, list[str]]],
 ) -> None:
     quick, slow = face(), face()
-    for value, again, escape, times in events:
-        for _ in range(times):
+    for value, again, escape, tight, texts in events:
+        for number, text in enumerate(texts):
+            if number and isinstance(value.get("delta"), str):
+                value = {**value, "delta": text, "sequence_number": number}
+            data = write(value, again, escape, tight)
             try:
-                parsed = orjson.loads(write(value, again, escape))
+                parsed = orjson.loads(data)
             except orjson.JSONDecodeError:  # half of a surrogate pair
+                assert quick.again(data) is None
                 continue
             shown = slow.event(parsed)
             wanted = None if shown is None else sse.event(shown["type"], shown)
-            got = quick.wire(parsed)
+            got = quick.again(data)
+            got = quick.wire(parsed, data) if got is None else got
             assert got == wanted
             assert b"PRIVATE" not in (got or b"")
 
 
-def test_most_deltas_take_the_short_way(monkeypatch: pytest.MonkeyPatch) -> None:
+DELTA = {
+    "type": "response.output_text.delta",
+    "item_id": "msg_1",
+    "output_index": 0,
+    "content_index": 0,
+    "delta": "a",
+    "logprobs": [],
+    "obfuscation": "xyz",
+    "sequence_number": 4,
+}
+
+
+@pytest.mark.parametrize(
+    "order", [list(DELTA), list(reversed(DELTA)), [name for name in DELTA if name != "obfuscation"]]
+)
+def test_most_deltas_take_the_short_way(order: list[str]) -> None:
+    quick, slow, value = face(), face(), {"output_index": 0} | {name: DELTA[name] for name in order}
+    assert quick.wire(value, orjson.dumps(value)) == slow.wire(value, b"")
+    for number, text in enumerate(["b", 'two "words" %b', "a\nline", "Zürich", "\u2028", "", "\\", "\x7f"], start=5):
+        following = {**value, "delta": text, "sequence_number": number}
+        for data in (orjson.dumps(following), json.dumps(following, separators=(",", ":")).encode()):
+            assert quick.again(data) == slow.wire(following, b"")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        orjson.dumps({**DELTA, "delta": "b", "item_id": "msg_2"}),
+        orjson.dumps({**DELTA, "delta": "b", "output_index": 1}),
+        orjson.dumps({**DELTA, "delta": "b", "PRIVATE": "PRIVATE"}),
+        orjson.dumps({**DELTA, "delta": "b"})[:-1] + b',"delta":"c"}',
+        orjson.dumps({**DELTA, "delta": "b"}) + b" ",
+        orjson.dumps({**DELTA, "delta": "b"}).replace(b'"b"', b'"\\x"'),
+        orjson.dumps({**DELTA, "delta": "b"}).replace(b'"b"', b'"\\ud800"'),
+        orjson.dumps({**DELTA, "delta": "b"}).replace(b'"b"', b'"\xff"'),
+        orjson.dumps({**DELTA, "delta": "b"}).replace(b'"b"', b'"\n"'),
+        orjson.dumps({**DELTA, "delta": "b"}).replace(b":4", b":04"),
+        orjson.dumps({**DELTA, "delta": "b"}).replace(b":4", b":4e2"),
+    ],
+)
+def test_what_differs_in_anything_else_is_looked_at(data: bytes) -> None:
     shower = face()
-    value = {
-        "type": "response.output_text.delta",
-        "item_id": "msg_1",
-        "output_index": 0,
-        "content_index": 0,
-        "delta": "a",
-        "logprobs": [],
-        "obfuscation": "xyz",
-        "sequence_number": 4,
-    }
-    shower.wire(value)
-    monkeypatch.delattr(Face, "event")
-    assert shower.wire({**value, "delta": 'two "words" %b'}) is not None
+    shower.wire(DELTA, orjson.dumps(DELTA))
+    assert shower.again(orjson.dumps(DELTA)) is not None
+    assert shower.again(data) is None
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("piece", ["\\", '"delta":', '\\"', "a", '{"delta":"'])
+def test_a_delta_made_to_measure_keeps_nobody_waiting(piece: str) -> None:
+    """A megabyte, in any time that isn't linear, would take hours."""
+    shower = face()
+    shower.wire(DELTA, orjson.dumps(DELTA))
+    for value in ({**DELTA, "delta": piece * 200_000}, {**DELTA, piece * 200_000: 1}):
+        data = orjson.dumps(value)
+        for raw in (data, data[:-30], data.replace(b"\\", b"")):
+            shower.again(raw)
+            _delta(value, raw, {"type": DELTA["type"]})
 
 
 _VALUES = st.recursive(
