@@ -3,7 +3,8 @@
 Group commit: operations that arrive while one transaction is being written to disk wait, and go into the next one
 together; one fsync serves them all. Statements run on the event loop (a microsecond each, into the page cache); only
 COMMIT, which waits for the disk, runs in a thread. WAL, synchronous=FULL: what a COMMIT that has returned wrote
-survives a power cut.
+survives a power cut. SQLite would now and then let a COMMIT copy the whole log into the file, with all calls waiting:
+here that is done beside them.
 
 Reservations live in memory. A reservation is the promise of a living process to a living client; the file's lock admits
 one serving process, so nobody else needs to see it, and a process that dies takes its reservations with it.
@@ -59,6 +60,9 @@ BUSY_SECONDS = 10
 MANY = 4
 GATHER_SECONDS = 0.002
 """While transactions have MANY operations, the next begins this much later: fewer of them, each for more calls."""
+
+LOGGED = 250
+"""Transactions after which the write-ahead log is copied into the file."""
 
 ACCOUNTS_IN_MEMORY = 20_000
 """Accounts beyond it are read from the file again: some 10 µs."""
@@ -162,14 +166,17 @@ class SqliteLedger:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._waiting: list[_Op] = []
         self._flushing: asyncio.Task[None] | None = None
+        self._copying: asyncio.Task[None] | None = None
+        self._copied = False
+        self._logged = 0
         self._accounts: dict[AccountId, _Account] = {}
         self._keys: dict[str, _Key] = {}
         self._live: dict[str, _Live] = {}
 
     async def close(self) -> None:
         """Writes down what waits, then closes the file."""
-        while self._flushing is not None:
-            await asyncio.wait([self._flushing])
+        while (task := self._flushing or self._copying) is not None:
+            await asyncio.wait([task])
         self._thread.shutdown()
         self._reader.close()
         self._writer.close()
@@ -455,8 +462,35 @@ class SqliteLedger:
                     await asyncio.sleep(GATHER_SECONDS)
                 group, self._waiting = self._waiting, []
                 await self._commit(group)
+                self._logged += 1
+                if self._copied or (self._logged >= LOGGED and self._copying is None):
+                    await self._shorten_log()
         finally:
             self._flushing = None
+
+    async def _shorten_log(self) -> None:
+        """Has the log copied into the file, then the rest that came meanwhile, which is little: the log begins anew."""
+        loop = asyncio.get_running_loop()
+        if self._copied:
+            self._copied, self._logged = False, 0
+            await loop.run_in_executor(self._thread, _copy_log, self._writer)
+        else:
+            self._copying = loop.create_task(self._copy_beside())
+
+    async def _copy_beside(self) -> None:
+        def work() -> None:
+            with suppress(sqlite3.Error):
+                db = _connect(self._path)
+                try:
+                    _copy_log(db)
+                finally:
+                    db.close()
+
+        try:
+            await asyncio.to_thread(work)
+            self._copied = True
+        finally:
+            self._copying = None
 
     async def _commit(self, group: list[_Op]) -> None:
         loop = asyncio.get_running_loop()
@@ -558,6 +592,11 @@ _CHARGE_KEY = (
 _Row = tuple[AccountId, Snapshot | None, int]
 
 
+def _copy_log(db: sqlite3.Connection) -> None:
+    with suppress(sqlite3.Error):  # a full disk, say: the next time will do, and a COMMIT will say more
+        db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+
 def _rows(db: sqlite3.Connection, accounts: Sequence[AccountId]) -> list[_Row]:
     return [(who, *books.account(db, who)) for who in dict.fromkeys(accounts)]
 
@@ -609,4 +648,5 @@ def _open(path: Path, serving: bool, resources: ExitStack) -> SqliteLedger:
     prepare_sqlite(books.MIGRATIONS, path, _connect)
     writer, reader = _connect(path), _connect(path)
     writer.execute("PRAGMA busy_timeout = 0")
+    writer.execute("PRAGMA wal_autocheckpoint = 0")
     return SqliteLedger(path, writer, reader, serving)
