@@ -177,6 +177,8 @@ class ProviderAnswer:
                 if events:
                     yield events
         except Exception as error:
+            if not isinstance(error, NodeError) and (events := parser.feed(_left(content)[: limit - size])):
+                yield events  # the connection broke after them
             _translate(error)
             raise
 
@@ -372,6 +374,11 @@ def _translate(error: BaseException) -> None:
         raise ProviderUnreachable("The assistant's provider broke off in the middle. Nothing was charged; try again.")
     if isinstance(error, aiohttp.ClientError | ValueError):
         raise ProviderGarbage("The assistant's provider didn't answer with HTTP as it should. Nothing was charged.")
+
+
+def _left(content: aiohttp.StreamReader) -> bytes:
+    """What had arrived before a connection broke. aiohttp doesn't give it out any more."""
+    return content._read_nowait(-1) if content._buffer else b""
 
 
 def _is_type(response: aiohttp.ClientResponse, wanted: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -26,7 +27,7 @@ from node_proxy.errors import (
     ProviderTimeout,
     ProviderUnreachable,
 )
-from node_proxy.relay.provider import ProviderCall, ProviderClient, classify, open_provider_client
+from node_proxy.relay.provider import ProviderAnswer, ProviderCall, ProviderClient, classify, open_provider_client
 from node_proxy.relay.target import AddressForbidden, Allowed, PublicResolver, is_public
 from nvm_chain.secret import Secret
 
@@ -405,6 +406,30 @@ async def test_events_come_as_they_are_sent() -> None:
             assert [event.data for event in await anext(groups)] == [b"1"]
             gate.set()
             assert [event.data for event in await anext(groups)] == [b"2"]
+
+
+async def test_what_came_before_a_connection_broke_is_passed_on() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b"data: 1\n\n")
+        await asyncio.sleep(0.05)  # so that it is read alone
+        await response.write(b"data: 2\n\ndata: 3\n\ndata: 4")
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    heard: list[bytes] = []
+
+    async def hear(answer: ProviderAnswer) -> None:
+        async for group in answer.events():
+            heard.extend(event.data for event in group)
+            await asyncio.sleep(0.1)  # meanwhile the rest arrives, and the connection's end
+
+    async with provider(handler) as (client, call), client.post(call) as answer:
+        with pytest.raises(ProviderUnreachable):
+            await hear(answer)
+    assert heard == [b"1", b"2", b"3"]
 
 
 async def test_a_stream_that_never_ends_an_event_is_cut_off() -> None:
