@@ -381,13 +381,20 @@ class World:
         """Credits settled so far, as the chain has it."""
         return (await self.chain.call(self.deployment.plans.account(plan, wallet.address))).consumed
 
-    async def settled(self, plan: PlanId, wallet: Wallet, credits: int, seconds: float = 30) -> None:
-        """Waits until the chain has so many of the wallet's credits as consumed. Raises TimeoutError."""
+    async def proven(self, key: str, seconds: float = 30) -> None:
+        """Waits until the node has a proof for every receipt that the key may see. Raises TimeoutError."""
+        async with aiohttp.ClientSession(headers={"authorization": f"Bearer {key}"}) as http:
 
-        async def there() -> bool:
-            return await self.consumed(plan, wallet) >= credits
+            async def there() -> bool:
+                async with http.get(f"{self.node.url}/v1/receipts") as answer:
+                    receipts = (await answer.json())["data"]
+                for one in receipts:
+                    async with http.get(f"{self.node.url}/v1/receipts/{one['id']}/proof") as answer:
+                        if answer.status != 200:
+                            return False
+                return bool(receipts)
 
-        await until(there, f"{credits} credits of {wallet.address} to be settled", seconds)
+            await until(there, "the proofs of all receipts", seconds)
 
     async def earnings(self, plan: PlanId, account: str | None = None) -> int:
         """Wei that the builder can withdraw."""
