@@ -163,6 +163,10 @@ _VARIES = {b"delta": _TEXT, b"obfuscation": _TEXT, b"item_id": _TEXT, b"sequence
 _SLOT = re.compile(rb'"(' + b"|".join(_VARIES) + rb')":(?:' + _TEXT + rb"|[0-9]+)")
 
 
+_LONGEST_SKELETON = 1_000
+"""Bytes of a delta that don't vary: a pattern is made of them, which takes its time."""
+
+
 @lru_cache(256)
 def _matcher(skeleton: bytes) -> Callable[[bytes], re.Match[bytes] | None]:
     """For data that is the skeleton with other values. Providers have one each for a kind of delta."""
@@ -189,7 +193,7 @@ def _delta(value: Mapping[str, Any], data: bytes, shown: Json) -> _Delta | None:
     """
     skeleton = _SLOT.sub(rb'"\1":\0', data)
     usual = b"\\" not in skeleton and skeleton.count(b"{") == 1 and skeleton[:1] == b"{" and skeleton[-1:] == b"}"
-    if not usual or any(skeleton.count(b'"%b"' % name) > 1 for name in _VARIES):
+    if not usual or len(skeleton) > _LONGEST_SKELETON or any(skeleton.count(b'"%b"' % name) > 1 for name in _VARIES):
         return None
     for name in ("delta", "item_id"):
         if type(value.get(name)) is not str or b'"%b":\0' % name.encode() not in skeleton:

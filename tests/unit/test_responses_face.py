@@ -488,6 +488,15 @@ def test_what_differs_in_anything_else_is_looked_at(data: bytes) -> None:
 
 
 @pytest.mark.timeout(20)
+def test_long_deltas_that_differ_each_time_keep_nobody_waiting() -> None:
+    """A pattern of each would take seconds to make."""
+    shower = face()
+    for number in range(40):
+        value = {**DELTA, "extra": f"{number}" + "x" * 500_000}
+        assert shower.wire(value, orjson.dumps(value)) is not None
+
+
+@pytest.mark.timeout(20)
 @pytest.mark.parametrize("piece", ["\\", '"delta":', '\\"', "a", '{"delta":"'])
 def test_a_delta_made_to_measure_keeps_nobody_waiting(piece: str) -> None:
     """A megabyte, in any time that isn't linear, would take hours."""
