@@ -11,7 +11,7 @@ import asyncio
 import re
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
@@ -158,7 +158,7 @@ class RunAnswer:
                     raise failure(value["error"])
         return self._run.narration.response
 
-    async def events(self) -> AsyncIterator[list[sse.Event]]:
+    async def events(self, again: sse.Again = sse.nothing_known) -> AsyncIterator[Iterable[sse.Event]]:
         async for group in self._values():
             yield [event(value) for value in group]
 

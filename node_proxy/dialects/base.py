@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, Protocol
 
 from node_proxy.relay import sse
@@ -23,5 +23,8 @@ class Answer(Protocol):
     async def json(self) -> Json:
         """The finished Response. Raises ProviderError in its kinds."""
 
-    def events(self) -> AsyncIterator[list[sse.Event]]:
-        """Events of the Responses API, in groups that arrived together. Raises ProviderError in its kinds."""
+    def events(self, again: sse.Again = sse.nothing_known) -> AsyncIterator[Iterable[sse.Event]]:
+        """Events of the Responses API, in groups that arrived together. Raises ProviderError in its kinds.
+
+        again: see `sse.Parser`; a dialect that makes the events itself may leave it unasked.
+        """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -61,5 +61,5 @@ class ChatAnswer:
     async def json(self) -> Json:
         return chat_answer.response(await self._answer.json(), self._model)
 
-    def events(self) -> AsyncIterator[list[sse.Event]]:
+    def events(self, again: sse.Again = sse.nothing_known) -> AsyncIterator[Iterable[sse.Event]]:
         return chat_answer.events(self._answer.events(), self._model)

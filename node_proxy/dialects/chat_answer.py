@@ -7,7 +7,7 @@ broken connection. Reasoning that a server shows in full is not passed on: it te
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -38,7 +38,7 @@ def response(value: Json, model: str) -> Json:
     return teller.narration.response
 
 
-async def events(groups: AsyncIterator[list[sse.Event]], model: str) -> AsyncIterator[list[sse.Event]]:
+async def events(groups: AsyncIterator[Iterable[sse.Event]], model: str) -> AsyncIterator[Iterable[sse.Event]]:
     """The Response's events for a stream of chunks. Raises ProviderError in its kinds."""
     teller = _Teller(model)
     yield [event(one) for one in teller.narration.begin()]

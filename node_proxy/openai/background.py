@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from typing import Any
@@ -174,7 +174,7 @@ class Background:
                 await asyncio.sleep(min(2**attempt * 0.25, 4))
         raise AssertionError("unreachable")
 
-    async def _hear(self, running: Running, events: AsyncIterator[list[sse.Event]]) -> Json:
+    async def _hear(self, running: Running, events: AsyncIterator[Iterable[sse.Event]]) -> Json:
         async for group in events:
             for event in group:
                 if event.data == b"[DONE]":

@@ -8,6 +8,7 @@ and the numbering is closed up behind them.
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Mapping, Set
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -121,25 +122,35 @@ class Face:
             self._last = _delta(value, data, shown)
         return sse.event(shown["type"], shown)
 
-    def again(self, data: bytes) -> bytes | None:
-        """What `wire` would give, for a delta like the one before with other text; None for anything else.
+    def again(self, buffer: bytes, at: int) -> tuple[bytes, int] | None:
+        """What `wire` would give for the events that begin at `at`, and where they end; see `sse.Parser`.
 
-        Such deltas are most of what a stream consists of. Only the text and the number are new, so they needn't be
-        parsed and built.
+        Those are deltas like the one before with other text, most of what a stream consists of. Only the text and the
+        number are new, so they needn't be parsed and built.
         """
         last = self._last
-        if last is None or (same := last.match(data)) is None:
+        if last is None:
             return None
-        item_id, text, mask = same.group("item_id", "delta", "obfuscation")
-        if item_id != last.item_id:
+        (matches, item_at, text_at, mask_at), item_id, shape = last
+        out, number, mask = [], self._number, b""
+        while same := matches(buffer, at):
+            found = same.groups()
+            if found[item_at] != item_id:
+                break
+            text = found[text_at]
+            if (b"\\" in text or not text.isascii()) and not (text := _plain(text)):
+                break
+            if mask_at is not None:
+                if not (mask := _plain(found[mask_at])):
+                    break
+                mask = b',"obfuscation":' + mask
+            out.append(shape % (text, mask, number))
+            number += 1
+            at = same.end()
+        if not out:
             return None
-        try:
-            text = _plain(text)
-            mask = b"" if mask is None else b',"obfuscation":' + _plain(mask)
-        except orjson.JSONDecodeError:
-            return None
-        number, self._number = self._number, self._number + 1
-        return last.shape % (text, mask, number)
+        self._number = number
+        return b"".join(out), at
 
     def numbered(self, shown: Json) -> Json:
         """Gives an event the next sequence number."""
@@ -148,12 +159,19 @@ class Face:
         return shown
 
 
-class _Delta(NamedTuple):
-    """What the delta before was a part of. match: for the data of one that differs in what varies. item_id: as it was
-    written. shape: for its text, its obfuscation and its number.
-    """
+class _Pattern(NamedTuple):
+    """Events that are like another but in what varies, and which groups hold the item's id, the text, the obfuscation."""
 
-    match: Callable[[bytes], re.Match[bytes] | None]
+    matches: Callable[[bytes, int], re.Match[bytes] | None]
+    item_at: int
+    text_at: int
+    mask_at: int | None
+
+
+class _Delta(NamedTuple):
+    """What the delta before was a part of. item_id: as it was written. shape: for its text, obfuscation and number."""
+
+    pattern: _Pattern
     item_id: bytes
     shape: bytes
 
@@ -162,46 +180,64 @@ _TEXT = rb'"[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+"'
 _VARIES = {b"delta": _TEXT, b"obfuscation": _TEXT, b"item_id": _TEXT, b"sequence_number": rb"(?:0|[1-9][0-9]{0,17})"}
 _SLOT = re.compile(rb'"(' + b"|".join(_VARIES) + rb')":(?:' + _TEXT + rb"|[0-9]+)")
 
-
 _LONGEST_SKELETON = 1_000
 """Bytes of a delta that don't vary: a pattern is made of them, which takes its time."""
 
-
-@lru_cache(256)
-def _matcher(skeleton: bytes) -> Callable[[bytes], re.Match[bytes] | None]:
-    """For data that is the skeleton with other values. Providers have one each for a kind of delta."""
-    parts = [re.escape(part) for part in skeleton.split(b"\0")]
-    for number, before in enumerate(parts[:-1]):
-        name = before.rpartition(b'"')[0].rpartition(b'"')[2]
-        parts[number] = before + b"(?P<%b>%b)" % (name, _VARIES[name])
-    missing = b"" if b'"obfuscation":' in skeleton else b"(?P<obfuscation>-)?+"
-    return re.compile(b"".join(parts) + missing, re.DOTALL).fullmatch
+_recent: deque[_Pattern] = deque(maxlen=8)
+"""Those that were of use a moment ago. Providers have one each for a kind of delta."""
 
 
-def _plain(text: bytes) -> bytes:
-    """A JSON text as orjson would write it. Raises JSONDecodeError."""
-    if b"\\" in text or not text.isascii():
-        return orjson.dumps(orjson.loads(text))
-    return text
-
-
-def _delta(value: Mapping[str, Any], data: bytes, shown: Json) -> _Delta | None:
-    """From a delta in the provider's words, as parsed and as written, and in ours.
+def _pattern(data: bytes) -> tuple[_Pattern, bytes] | None:
+    """The pattern for a delta, and its item's id as it is written.
 
     None where it says anything in an unusual way: only one flat object, each name once and without escapes, is
     understood without being parsed.
     """
+    event = b"data: %b\n\n" % data
+    for known in _recent:
+        if (same := known.matches(event, 0)) and same.end() == len(event):
+            return known, same.groups()[known.item_at]
     skeleton = _SLOT.sub(rb'"\1":\0', data)
     usual = b"\\" not in skeleton and skeleton.count(b"{") == 1 and skeleton[:1] == b"{" and skeleton[-1:] == b"}"
     if not usual or len(skeleton) > _LONGEST_SKELETON or any(skeleton.count(b'"%b"' % name) > 1 for name in _VARIES):
         return None
-    for name in ("delta", "item_id"):
-        if type(value.get(name)) is not str or b'"%b":\0' % name.encode() not in skeleton:
-            return None
-    if "obfuscation" in value and b'"obfuscation":\0' not in skeleton:
+    if b'"delta":\0' not in skeleton or b'"item_id":\0' not in skeleton:
         return None
-    match = _matcher(skeleton)
-    if (same := match(data)) is None:
+    if b'"obfuscation"' in skeleton and b'"obfuscation":\0' not in skeleton:
+        return None
+    made = _compiled(skeleton)
+    if (same := made.matches(event, 0)) is None:
+        return None
+    _recent.appendleft(made)
+    return made, same.groups()[made.item_at]
+
+
+@lru_cache(256)
+def _compiled(skeleton: bytes) -> _Pattern:
+    """For events with data like the skeleton, with other values."""
+    parts = [re.escape(part) for part in skeleton.split(b"\0")]
+    for number, before in enumerate(parts[:-1]):
+        name = before.rpartition(b'"')[0].rpartition(b'"')[2]
+        parts[number] = before + b"(?P<%b>%b)" % (name, _VARIES[name])
+    pattern = re.compile(b"".join((rb"(?:event: [^\n]*+\n)?+data: ", *parts, rb"\n\n")))
+    at = {name: number - 1 for name, number in pattern.groupindex.items()}
+    return _Pattern(pattern.match, at["item_id"], at["delta"], at.get("obfuscation"))
+
+
+def _plain(text: bytes) -> bytes:
+    """A JSON text as orjson would write it; empty for one that is none."""
+    try:
+        return orjson.dumps(orjson.loads(text))
+    except orjson.JSONDecodeError:
+        return b""
+
+
+def _delta(value: Mapping[str, Any], data: bytes, shown: Json) -> _Delta | None:
+    """From a delta in the provider's words, as parsed and as written, and in ours. None where it isn't a usual one."""
+    if type(value.get("delta")) is not str or type(value.get("item_id")) is not str:
+        return None
+    found = _pattern(data)
+    if found is None:
         return None
     kind = shown["type"]
     whole = {**shown, "delta": "%b", "sequence_number": 0}
@@ -212,7 +248,7 @@ def _delta(value: Mapping[str, Any], data: bytes, shown: Json) -> _Delta | None:
     if not text or not number or b"%" in before + after:
         return None
     shape = before + b"%b" + after.removesuffix(b",") + b'%b,"sequence_number":%d' + end
-    return _Delta(match, same["item_id"], shape)
+    return _Delta(*found, shape)
 
 
 def usage(value: object) -> Json | None:

@@ -114,13 +114,13 @@ class _Call:
     # -------------------------------------------------------------------------------------------------------- stream
 
     async def _stream(self, answer: Answer) -> None:
-        events = answer.events()
+        events = answer.events(self._face.again)
         exchange = self._exchange
         reserved = (b"x-nvm-credits-reserved", b"%d" % self._access.max_credits)
         await exchange.start_stream(sse.CONTENT_TYPE, headers=[*answer.headers, reserved])
         try:
             with self._heartbeat.on(exchange):
-                last = await relay(events, exchange, self._face.wire, self._drain_timeout, self._face.again)
+                last = await relay(events, exchange, self._face.wire, self._drain_timeout)
             await self._end(last)
             await read_to_the_end(events)
         except DrainOver:

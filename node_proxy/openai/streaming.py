@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -26,16 +26,15 @@ class DrainOver(Exception):
 
 
 async def relay(
-    events: AsyncIterator[list[sse.Event]],
+    events: AsyncIterator[Iterable[sse.Event]],
     exchange: Exchange,
     show: Callable[[Json, bytes], bytes | None],
     drain_timeout: float,
-    again: Callable[[bytes], bytes | None] = lambda _: None,
 ) -> Json:
     """Passes events on as they come, and gives back the one that ends them: completed, incomplete, failed or `error`.
 
     show: what an event looks like on the wire, from what it says and how that was written; None or empty for one that
-    stays hidden. again: the same from the writing alone, for events that need no more. Once the client has hung up
+    stays hidden. Once the client has hung up
     nothing is written, and the provider has drain_timeout seconds to come to its end. Raises DrainOver, ProviderError.
     """
     loop, relaying = asyncio.get_running_loop(), True
@@ -48,7 +47,7 @@ async def relay(
         async with asyncio.timeout(None) as bound:
             exchange.on_gone(left)
             async for group in events:
-                out, last = _shown(group, show, again, hidden=not exchange.heard)
+                out, last = _shown(group, show, hidden=not exchange.heard)
                 if out:
                     await exchange.write(b"".join(out))
                 if last is not None:
@@ -61,16 +60,13 @@ async def relay(
 
 
 def _shown(
-    group: list[sse.Event],
-    show: Callable[[Json, bytes], bytes | None],
-    again: Callable[[bytes], bytes | None],
-    *,
-    hidden: bool,
+    group: Iterable[sse.Event], show: Callable[[Json, bytes], bytes | None], *, hidden: bool
 ) -> tuple[list[bytes], Json | None]:
     out: list[bytes] = []
-    for _, data in group:
-        if not hidden and (known := again(data)) is not None:
-            out.append(known)
+    for name, data in group:
+        if name is sse.RELAYED:
+            if not hidden:
+                out.append(data)
             continue
         try:
             value = orjson.loads(data)
@@ -88,13 +84,13 @@ def _shown(
     return out, None
 
 
-async def read_to_the_end(events: AsyncIterator[list[sse.Event]]) -> None:
+async def read_to_the_end(events: AsyncIterator[Iterable[sse.Event]]) -> None:
     """Reads what little follows the last event, so that the connection to the provider can be used again."""
     with suppress(TimeoutError, NodeError):
         await within(_TAIL_SECONDS, _exhaust(events))
 
 
-async def _exhaust(events: AsyncIterator[list[sse.Event]]) -> None:
+async def _exhaust(events: AsyncIterator[Iterable[sse.Event]]) -> None:
     async for _ in events:
         pass
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -141,14 +141,17 @@ class ProviderAnswer:
             raise ProviderGarbage("The assistant's provider answered with JSON of another shape. Nothing was charged.")
         return value
 
-    def events(self) -> AsyncIterator[list[sse.Event]]:
-        """Events in groups that arrived together. Raises ProviderGarbage, ProviderTimeout, ProviderUnreachable."""
+    def events(self, again: sse.Again = sse.nothing_known) -> AsyncIterator[Iterable[sse.Event]]:
+        """Events in groups that arrived together. Raises ProviderGarbage, ProviderTimeout, ProviderUnreachable.
+
+        again: see `sse.Parser`.
+        """
         if not _is_type(self._response, "text/event-stream"):
             raise ProviderGarbage("The assistant's provider answered with something that isn't an event stream.")
-        return self._events()
+        return self._events(again)
 
-    async def _events(self) -> AsyncIterator[list[sse.Event]]:
-        parser, size, limit = sse.Parser(self._limit), 0, self._limit
+    async def _events(self, again: sse.Again) -> AsyncIterator[Iterable[sse.Event]]:
+        parser, size, limit = sse.Parser(self._limit, again), 0, self._limit
         patience, content = self._patience, self._response.content
         read, clock = content.readany, patience.clock
         before = arrived = -math.inf
@@ -177,8 +180,9 @@ class ProviderAnswer:
                 if events:
                     yield events
         except Exception as error:
-            if not isinstance(error, NodeError) and (events := parser.feed(_left(content)[: limit - size])):
-                yield events  # the connection broke after them
+            if not isinstance(error, NodeError):
+                with suppress(sse.EventTooLong):
+                    yield parser.feed(_left(content)[: limit - size])  # the connection broke after them
             _translate(error)
             raise
 

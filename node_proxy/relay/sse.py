@@ -6,6 +6,7 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import orjson
@@ -18,6 +19,17 @@ class Event(NamedTuple):
 
     name: bytes
     data: bytes
+
+
+RELAYED = b"\0relayed"
+"""Name of what isn't an event to be read: its data goes out as it is. No event has it, for names hold no NUL here."""
+
+Again = Callable[[bytes, int], tuple[bytes, int] | None]
+"""Knows events from how they are written: what goes out for those from a position of a buffer on, and their end."""
+
+
+def nothing_known(_: bytes, __: int) -> None:
+    """An `Again` that leaves every event to be read."""
 
 
 _USUAL = re.compile(rb"event: ([^\n]*)\ndata: ([^\n]*)\n\n").match
@@ -34,35 +46,45 @@ class Parser:
     """Give it chunks as they come; it gives back each event as soon as its blank line is there.
 
     Comments, `id` and `retry` are dropped. An event without its blank line at the end of the stream never happened.
+    again: events that it knows come back as one that is RELAYED.
     """
 
-    def __init__(self, max_event_bytes: int) -> None:
+    def __init__(self, max_event_bytes: int, again: Again = nothing_known) -> None:
         self._limit = max_event_bytes
+        self._again = again
         self._buffer = b""
         self._started = False
         self._after_cr = False
 
-    def feed(self, chunk: bytes) -> list[Event]:
-        """The events that `chunk` completes. Raises EventTooLong."""
+    def feed(self, chunk: bytes) -> Iterable[Event]:
+        """The events that `chunk` completes, each looked at when it is asked for. Raises EventTooLong."""
         if self._after_cr or b"\r" in chunk:
             chunk = self._with_line_feeds(chunk)
         buffer = self._buffer + chunk if self._buffer else chunk
         if not self._started and len(buffer) >= 3:
             buffer, self._started = buffer.removeprefix(b"\xef\xbb\xbf"), True
-        if b"\n\n" not in buffer:
+        end = buffer.rfind(b"\n\n") + 2
+        if end == 1:
             self._keep(buffer)
-            return []
-        events, at = [], 0
-        while usual := _USUAL(buffer, at):
-            events.append(_make(Event, usual.groups()))
-            at = usual.end()
-        if at < len(buffer):
-            *blocks, rest = buffer[at:].split(b"\n\n")
-            self._keep(rest)
-            events += [event for block in blocks if (event := _event(block)) is not None]
-        else:
-            self._buffer = b""
-        return events
+            return ()
+        self._keep(buffer[end:])
+        return self._events(buffer, end)
+
+    def _events(self, buffer: bytes, end: int) -> Iterator[Event]:
+        at, again = 0, self._again
+        while at < end:
+            if known := again(buffer, at):
+                data, at = known
+                yield Event(RELAYED, data)
+            elif usual := _USUAL(buffer, at):
+                at = usual.end()
+                yield _make(Event, usual.groups())
+            else:
+                stop = buffer.index(b"\n\n", at)
+                event = _event(buffer[at:stop])
+                at = stop + 2
+                if event is not None:
+                    yield event
 
     def _keep(self, rest: bytes) -> None:
         if len(rest) > self._limit:

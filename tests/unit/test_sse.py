@@ -44,9 +44,9 @@ def test_events_are_the_same_however_the_stream_is_cut(
 
 def test_an_event_is_given_back_with_its_blank_line_and_not_later() -> None:
     parser = Parser(1000)
-    assert parser.feed(b"data: one\n") == []
-    assert parser.feed(b"\ndata: tw") == [Event(b"", b"one")]
-    assert parser.feed(b"o\n\n") == [Event(b"", b"two")]
+    assert [*parser.feed(b"data: one\n")] == []
+    assert [*parser.feed(b"\ndata: tw")] == [Event(b"", b"one")]
+    assert [*parser.feed(b"o\n\n")] == [Event(b"", b"two")]
 
 
 def test_a_carriage_return_ends_an_event_without_waiting_for_more() -> None:

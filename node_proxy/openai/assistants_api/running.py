@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, suppress
 
 import orjson
@@ -264,7 +264,7 @@ class Running:
         finally:
             self._bound = None
 
-    async def _hear_out(self, told: Narration, events: AsyncIterator[list[sse.Event]]) -> Json:
+    async def _hear_out(self, told: Narration, events: AsyncIterator[Iterable[sse.Event]]) -> Json:
         """The finished response; the events before its end are told."""
         async for group in events:
             for event in group:
