@@ -13,7 +13,7 @@ Until then the first try costs an entry in a dictionary.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import wraps
 from typing import Any
@@ -79,16 +79,15 @@ class Answers:
         """The handler, for requests that may come again."""
 
         @wraps(handler)
-        async def handle(exchange: Exchange) -> None:
+        def handle(exchange: Exchange) -> Awaitable[None]:
             headers = exchange.headers
             if headers.get(b"content-type", JSON)[:10] == b"multipart/":
-                await handler(exchange)  # a file: its body isn't held in memory, and it costs no access
-            elif NAME in headers:
-                await self._named(exchange, handler)
-            elif COUNT in headers:
-                await self._counted(exchange, handler)
-            else:
-                await handler(exchange)
+                return handler(exchange)  # a file: its body isn't held in memory, and it costs no access
+            if NAME in headers:
+                return self._named(exchange, handler)
+            if COUNT in headers:
+                return self._counted(exchange, handler)
+            return handler(exchange)
 
         return handle
 

@@ -21,7 +21,8 @@ import structlog
 
 from nvm_chain.secret import MASK, Secret
 
-_LOOKS_SECRET = re.compile(r"(nvm_|sk-|Bearer |Basic )[A-Za-z0-9_\-+/=.]{12,}")
+_STARTS = (b"nvm_", b"sk-", b"Bearer ", b"Basic ")
+_LOOKS_SECRET = re.compile(rf"({'|'.join(start.decode() for start in _STARTS)})[A-Za-z0-9_\-+/=.]{{12,}}")
 _LOOKS_SECRET_BYTES = re.compile(_LOOKS_SECRET.pattern.encode())
 _MASKED = b"\\1" + "…".encode()
 _DEPTH = 6
@@ -84,8 +85,10 @@ class Lines:
             now = datetime.now(UTC)
             line = {"part": self._part, **fields, "event": self._event, "level": "info", "timestamp": now}
             raw = orjson.dumps(line, default=_plain, option=orjson.OPT_UTC_Z)
-            # What is masked has no quotes and backslashes in it, so the line stays JSON.
-            _write_soon(_LOOKS_SECRET_BYTES.sub(_MASKED, raw))
+            if any(start in raw for start in _STARTS):
+                # What is masked has no quotes and backslashes in it, so the line stays JSON.
+                raw = _LOOKS_SECRET_BYTES.sub(_MASKED, raw)
+            _write_soon(raw)
         else:
             get(self._part).info(self._event, **fields)
 

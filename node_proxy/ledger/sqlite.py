@@ -58,7 +58,7 @@ BUSY_SECONDS = 10
 """How long to wait for another process that writes (`nvm-node settle`)."""
 
 MANY = 4
-GATHER_SECONDS = 0.002
+GATHER_SECONDS = 0.004
 """While transactions have MANY operations, the next begins this much later: fewer of them, each for more calls."""
 
 LOGGED = 250

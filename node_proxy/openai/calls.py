@@ -13,7 +13,7 @@ Every surface runs its accesses through here and nowhere else.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from copy import copy
 from types import TracebackType
@@ -199,14 +199,14 @@ class Access:
         asked = dialects.ask(self._calls.provider, self.definition, body, caller_params=caller_params)
         return _Asking(asked, self.facts, self._calls.metrics)
 
-    async def charge(self, usage: Usage | None, *, hung_up: bool = False) -> Charge:
-        """Charges what was used, priced within the offer; durable when it returns. Once per access.
+    def charge(self, usage: Usage | None, *, hung_up: bool = False) -> Coroutine[Any, Any, Charge]:
+        """Charges what was used, priced within the offer; durable when it was awaited. Once per access.
 
         usage: over all questions of the access; None where the provider didn't say. Raises LedgerUnavailable.
         """
         held = self._reservation
         credits, flags = price(usage, self.definition.pricing, held.min_credits, held.max_credits)
-        return await self._capture(credits, usage, flags | {HUNG_UP} if hung_up else flags)
+        return self._capture(credits, usage, flags | {HUNG_UP} if hung_up else flags)
 
     def used_up(self, usage: Usage) -> bool:
         """Whether what was used is worth all that the access may cost: anything more would be free."""

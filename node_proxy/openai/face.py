@@ -42,6 +42,35 @@ _STATUS = frozenset({"completed", "failed", "in_progress", "cancelled", "queued"
 _INCOMPLETE = frozenset({"max_output_tokens", "content_filter"})
 
 
+_RESPONSE: Json = {
+    "id": "",
+    "object": "response",
+    "created_at": 0,
+    "completed_at": None,
+    "status": None,
+    "background": False,
+    "error": None,
+    "incomplete_details": None,
+    "instructions": None,
+    "max_output_tokens": None,
+    "metadata": {},
+    "model": "",
+    "output": [],
+    "parallel_tool_calls": True,
+    "previous_response_id": None,
+    "reasoning": None,
+    "store": False,
+    "temperature": None,
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_p": None,
+    "truncation": "disabled",
+    "usage": None,
+}
+"""A Response of which nothing is known: what is never shown is null, or what OpenAI's default is."""
+
+
 class Face:
     """Shows one response to one subscriber.
 
@@ -60,35 +89,24 @@ class Face:
 
     def response(self, value: Mapping[str, Any]) -> Json:
         """A Response object."""
-        error, details, status = value.get("error"), value.get("incomplete_details"), value.get("status")
-        output = value.get("output")
-        return {
-            "id": self._ids.public(value.get("id"), "resp_"),
-            "object": "response",
-            "created_at": _number(value.get("created_at")),
-            "completed_at": _scalar(self, value.get("completed_at")),
-            "status": _known(status, _STATUS),
-            "background": False,
-            "error": _error(error) if isinstance(error, dict) else None,
-            "incomplete_details": _incomplete(details) if isinstance(details, dict) else None,
-            "instructions": None,
-            "max_output_tokens": None,
-            "metadata": {},
-            "model": self._name,
-            "output": _items(self, output if isinstance(output, list) else []),
-            "parallel_tool_calls": True,
-            "previous_response_id": None,
-            "reasoning": None,
-            "store": False,
-            "temperature": None,
-            "text": {"format": {"type": "text"}},
-            "tool_choice": "auto",
-            "tools": [],
-            "top_p": None,
-            "truncation": "disabled",
-            "usage": usage(value.get("usage")),
-            **self._echo,
-        }
+        get = value.get
+        error, details, output, counted = get("error"), get("incomplete_details"), get("output"), get("usage")
+        shown = _RESPONSE.copy()
+        shown["id"] = self._ids.public(get("id"), "resp_")
+        shown["created_at"] = _number(get("created_at"))
+        shown["completed_at"] = _scalar(self, get("completed_at"))
+        shown["status"] = _known(get("status"), _STATUS)
+        if error is not None and isinstance(error, dict):
+            shown["error"] = _error(error)
+        if details is not None and isinstance(details, dict):
+            shown["incomplete_details"] = _incomplete(details)
+        # Made anew for each: nobody's metadata may ever be somebody else's.
+        shown["metadata"], shown["tools"], shown["text"] = {}, [], {"format": {"type": "text"}}
+        shown["model"] = self._name
+        shown["output"] = _items(self, output) if output else []
+        shown["usage"] = None if counted is None else usage(counted)
+        shown.update(self._echo)
+        return shown
 
     def event(self, value: Mapping[str, Any]) -> Json | None:
         """A stream event, numbered; None for one that stays hidden."""
@@ -160,7 +178,7 @@ class Face:
 
 
 class _Pattern(NamedTuple):
-    """Events that are like another but in what varies, and which groups hold the item's id, the text, the obfuscation."""
+    """Events that are like another but in what varies, and which groups hold item id, text and obfuscation."""
 
     matches: Callable[[bytes, int], re.Match[bytes] | None]
     item_at: int

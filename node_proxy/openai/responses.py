@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any
 
@@ -155,5 +156,5 @@ class _Call:
         await self._exchange.write(credit_comment(None) + sse.event("error", self._face.numbered(shown)))
         await self._exchange.finish()
 
-    async def _charge(self, response: dict[str, Any]) -> Charge:
-        return await self._access.charge(read_usage(response), hung_up=self._exchange.gone)
+    def _charge(self, response: dict[str, Any]) -> Coroutine[Any, Any, Charge]:
+        return self._access.charge(read_usage(response), hung_up=self._exchange.gone)
