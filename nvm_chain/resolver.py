@@ -10,10 +10,12 @@ The chain decides who controls a DID; the metadata block, checked against the di
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal
 from urllib.parse import urljoin, urlsplit
 
@@ -284,7 +286,8 @@ class Resolver:
         registry = place.deployment.asset_registry
         try:
             block = cid.verify(await self._source.get(cid), self._source.name)
-            return Metadata.from_block(block, did=did, chain_id=place.chain.chain_id, registry=registry)
+            read = partial(Metadata.from_block, did=did, chain_id=place.chain.chain_id, registry=registry)
+            return await asyncio.to_thread(read, block)
         except (NotFound, StoreUnavailable) as error:
             raise _unavailable(error) from error
         except (DigestMismatch, BlockTooLarge) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +101,7 @@ class OperatorPages:
 
     async def _metadata(self, cid: Cid, did: Did) -> Metadata:
         block = cid.verify(await self._services.store.get(cid), "the block store")
-        return Metadata.from_block(block, did=did)
+        return await asyncio.to_thread(Metadata.from_block, block, did=did)
 
 
 def _counted(tallies: Tallies, label: str) -> dict[str, int]:

@@ -94,6 +94,7 @@ BOMBS = {
     "huge exponent": BLOCK[:-1] + b',"x":1e999999999}',
     "many escapes": BLOCK.replace(b"Math tutor", b"\\u0041" * 30_000),
     "combining marks": BLOCK.replace(b"Math tutor", b"a" + "\u0301".encode() * 100_000),
+    "marks in the wrong order": forged(title="a" + "\u0315" * 30_000 + "\u0300" * 30_000),
     "byte order mark": b"\xef\xbb\xbf" + BLOCK,
     "nul": BLOCK.replace(b"Math tutor", b"a\x00b"),
     "not canonical": json.dumps(json.loads(BLOCK), indent=1).encode(),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 import unicodedata
 from collections.abc import Callable
 
@@ -30,6 +31,9 @@ def title(text: object) -> str:
         ("می\u200cخواهم", "می\u200cخواهم"),
         ("1ª lección", "1ª lección"),
         ("H₂O², 50 µm, ☃\ufe0f", "H₂O², 50 µm, ☃\ufe0f"),
+        ("COVID-19, GPT-4-модель, Модель 7B", "COVID-19, GPT-4-модель, Модель 7B"),
+        ("٣ دروس, ३ पाठ, 〇", "٣ دروس, ३ पाठ, 〇"),
+        ("\u03b1\u0313\u0300\u0345" * 120, "\u1f82" * 120),
     ],
 )
 def test_honest_titles_pass_in_every_script(text: str, normal: str) -> None:
@@ -65,6 +69,13 @@ def test_honest_titles_pass_in_every_script(text: str, normal: str) -> None:
         ("\U0001d40epenAI", "poses as 'O'"),
         ("\uff2fpenAI", "poses as 'O'"),
         ("\u2102hat", "poses as 'C'"),
+        ("GPT-4\u043e", "CYRILLIC and LATIN"),
+        ("GPT_4\u043e", "CYRILLIC and LATIN"),
+        ("GPT4\u043e", "CYRILLIC and LATIN"),
+        ("PayPa\u217c", "poses as 'l'"),
+        ("OpenA\u2160", "poses as 'I'"),
+        ("\uff11 tutor", "poses as '1'"),
+        ("3.\U0001d7d3", "poses as '5'"),
         ("o" + "\u0335\u0336\u0337\u0338\u0321", "combining marks"),
         (42, "int"),
     ],
@@ -156,6 +167,26 @@ def test_anything_can_be_shown_in_one_short_ascii_line(value: object) -> None:
     assert shown.replace("…", "").isascii()
     assert shown.isprintable()
     assert len(shown) <= 83
+
+
+MARKS = {  # each pair is in the wrong order: `normalize` would sort the run by insertion
+    "above and right": "\u0315" * 25_000 + "\u0300" * 24_000,
+    "no category of marks": "\u302e" * 25_000 + "\U0001d165" * 24_000,
+    "far too long": "\u0315" * 200_000 + "\u0300" * 200_000,
+}
+
+
+@pytest.mark.parametrize("marks", MARKS.values(), ids=MARKS)
+@pytest.mark.parametrize("normalise", [title, tag, lambda t: many_lines(t, 50_000)], ids=["title", "tag", "prose"])
+def test_a_pile_of_marks_in_the_wrong_order_is_refused_at_once(normalise: Callable[[object], str], marks: str) -> None:
+    began = time.process_time()
+    with pytest.raises(InvalidInput):
+        normalise("a" + marks)
+    assert time.process_time() - began < 0.5
+
+
+def test_prose_whose_letters_are_taken_apart_may_be_longer_than_its_normal_form() -> None:
+    assert many_lines("\u03b1\u0313\u0300\u0345\n" * 100, 200) == ("\u1f82\n" * 100).strip()
 
 
 def test_a_huge_number_is_not_written_out() -> None:
