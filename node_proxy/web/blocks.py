@@ -12,7 +12,7 @@ from node_proxy.web.limits import Bucket
 from node_proxy.web.signed_in import session_of
 from nvm_chain.cid import MAX_BLOCK, Cid
 from nvm_chain.errors import InvalidInput, MetadataInvalid, NotFound, NvmError
-from nvm_chain.ipfs import BlockStore
+from nvm_chain.ipfs import BlockStore, Stores
 from nvm_chain.metadata import Metadata
 from nvm_chain.plan_metadata import PlanMetadata
 
@@ -47,7 +47,7 @@ class BlockPages:
         except InvalidInput as error:
             raise InvalidValue(f"{error}.", param="cid") from None
         try:
-            block = cid.verify(await self._services.store.get(cid), "the store")
+            block = cid.verify(await self._look(cid), "the store")
             await asyncio.to_thread(_read, block)
         except (NotFound, MetadataInvalid):
             raise ObjectNotFound(f"This node has no metadata block {cid}.") from None
@@ -59,6 +59,11 @@ class BlockPages:
             (b"etag", f'"{cid}"'.encode()),
         ]
         await exchange.respond(200, block, headers=headers)
+
+    async def _look(self, cid: Cid) -> bytes:
+        """A block from a gateway isn't kept: anybody may ask, for any number of blocks that read as metadata."""
+        store = self._services.store
+        return await (store.get(cid, keep=False) if isinstance(store, Stores) else store.get(cid))
 
     async def put(self, exchange: Exchange) -> None:
         """Keeps a metadata block of the wallet that is signed in, or a plan's. Answers with its CID."""

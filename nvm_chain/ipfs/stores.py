@@ -104,16 +104,17 @@ class Stores(Closing):
         held = (self.primary.name, *(store.name for store in self.pins if store.name not in failed))
         return PutReport(cid, held, faults)
 
-    async def get(self, cid: Cid) -> bytes:
-        """The block from the first place that gives it; faults go to `on_fault`."""
-        fetched = await self.fetch(cid)
+    async def get(self, cid: Cid, *, keep: bool = True) -> bytes:
+        """The block from the first place that gives it, see `fetch`; faults go to `on_fault`."""
+        fetched = await self.fetch(cid, keep=keep)
         for fault in fetched.faults:
             self._on_fault(fault)
         return fetched.block
 
-    async def fetch(self, cid: Cid) -> Fetched:
+    async def fetch(self, cid: Cid, *, keep: bool = True) -> Fetched:
         """The block, its source and the faults on the way; a block from elsewhere is kept in the primary store.
 
+        keep: False where a stranger chose the CID, who could fill the primary store. Anybody may name any block.
         Raises NotFound if every place says so, DigestMismatch if one lied and no other has it, else StoreUnavailable.
         """
         faults: list[Fault] = []
@@ -131,7 +132,8 @@ class Stores(Closing):
                     source = running.pop(task)
                     error = task.exception()
                     if error is None:
-                        return await self._keep(Fetched(task.result(), source.name, tuple(faults)))
+                        fetched = Fetched(task.result(), source.name, tuple(faults))
+                        return await self._keep(fetched) if keep else fetched
                     if not isinstance(error, NvmError):
                         raise error
                     faults.append(Fault(source.name, error))

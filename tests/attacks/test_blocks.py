@@ -9,14 +9,20 @@ from __future__ import annotations
 import base64
 import json
 import time
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from node_proxy.errors import ObjectNotFound
+from node_proxy.web.blocks import BlockPages
 from nvm_chain.canonical import dumps
 from nvm_chain.cid import MAX_BLOCK, Cid
 from nvm_chain.errors import BlockTooLarge, DigestMismatch, InvalidInput, MetadataInvalid, SealBroken
+from nvm_chain.ipfs import LocalStore, Stores
 from nvm_chain.metadata import Metadata
 from tests.unit import sample
 from tests.unit.gateways import gateway
@@ -116,6 +122,23 @@ async def test_more_than_a_block_is_not_read() -> None:
     huge = b"x" * (MAX_BLOCK + 1)
     with pytest.raises(BlockTooLarge):
         await read(huge, Cid.of(BLOCK))
+
+
+@pytest.mark.parametrize("block", [b"\x00" * 200_000, BLOCK], ids=["a stranger's", "metadata"])
+async def test_asking_for_blocks_fills_no_disk(block: bytes, tmp_path: Path) -> None:
+    elsewhere, here = LocalStore(tmp_path / "gateway"), LocalStore(tmp_path / "node")
+    cid = await elsewhere.put(block)
+    services = SimpleNamespace(store=Stores(here, gateways=[elsewhere]), settings=SimpleNamespace(trusted_proxies=()))
+    answers: list[bytes] = []
+
+    async def respond(status: int, body: bytes, **_: Any) -> None:
+        answers.append(body)
+
+    exchange: Any = SimpleNamespace(client="192.0.2.1", forwarded="", params=(str(cid),), respond=respond)
+    with nullcontext() if block == BLOCK else pytest.raises(ObjectNotFound):
+        await BlockPages(services).get(exchange)  # type: ignore[arg-type]
+    assert answers == ([BLOCK] if block == BLOCK else [])
+    assert not await here.has(cid)
 
 
 @pytest.mark.parametrize(

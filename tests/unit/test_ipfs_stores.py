@@ -68,6 +68,13 @@ async def test_reading_skips_liars_names_them_and_keeps_the_block(
         assert "ipfs.lie" in caplog.text
 
 
+async def test_a_block_that_a_stranger_asks_for_is_not_kept(tmp_path: Path) -> None:
+    primary = LocalStore(tmp_path)
+    async with gateway(honest) as good:
+        assert await Stores(primary, gateways=[good]).get(CID, keep=False) == BLOCK
+    assert not await primary.has(CID)
+
+
 async def test_whoever_reads_can_be_told_of_each_fault(tmp_path: Path) -> None:
     told: list[Fault] = []
     async with gateway(liar) as evil, gateway(honest) as good:
