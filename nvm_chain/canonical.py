@@ -17,6 +17,10 @@ MAX_SAFE = 2**53 - 1
 """The largest integer that every JSON reader, JavaScript's too, keeps exact."""
 
 
+MAX_DEPTH = 64
+"""Levels of the deepest document that is written; its leaves are one."""
+
+
 class NotStrict(InvalidInput):
     """Bytes or a value outside of strict JSON.
 
@@ -28,8 +32,11 @@ class NotStrict(InvalidInput):
         self.kind = kind
 
 
-def dumps(value: object) -> bytes:
-    """`value` in RFC 8785 canonical form. Raises NotStrict for what JSON or a 53-bit integer can't hold."""
+def dumps(value: object, *, max_depth: int = MAX_DEPTH) -> bytes:
+    """`value` in RFC 8785 canonical form. Raises NotStrict for what JSON or a 53-bit integer can't hold, and for what
+    `loads` would refuse as too deep: nothing is written that can't be read again.
+    """
+    _check(value, max_depth)
     return _write(value).encode()
 
 
@@ -102,14 +109,20 @@ def _check(value: object, max_depth: int) -> None:
                 _unicode(item)
             elif isinstance(item, dict):
                 for key in item:
-                    _unicode(key)
+                    _key(key)
                 below.extend(item.values())
-            elif isinstance(item, list):
+            elif isinstance(item, list | tuple):
                 below.extend(item)
         if not below:
             return
         level = below
     raise NotStrict("nested too deeply", f": more than {max_depth} levels")
+
+
+def _key(key: object) -> None:
+    if not isinstance(key, str):
+        raise NotStrict("a key that is not text", f": {show(key)}")
+    _unicode(key)
 
 
 def _unicode(text: str) -> None:
@@ -121,7 +134,6 @@ def _write(value: object) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, str):
-        _unicode(value)
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, int):
         if abs(value) > MAX_SAFE:
@@ -137,10 +149,6 @@ def _write(value: object) -> str:
 
 
 def _members(value: dict[Any, Any]) -> Iterator[str]:
-    for key in value:
-        if not isinstance(key, str):
-            raise NotStrict("a key that is not text", f": {show(key)}")
-        _unicode(key)
     for key in sorted(value, key=lambda k: k.encode("utf-16-be")):  # RFC 8785, 3.2.3
         yield f"{json.dumps(key, ensure_ascii=False)}:{_write(value[key])}"
 
@@ -149,6 +157,8 @@ def _number(value: float) -> str:
     """ECMAScript's Number::toString, from Python's repr, which gives the same shortest digits."""
     if not math.isfinite(value):
         raise NotStrict("NaN or Infinity", f": {value}")
+    if MAX_SAFE < abs(value) < 1e21:  # written without exponent, as an integer that no reader takes
+        raise NotStrict("integer beyond 2**53 - 1", f": {value}")
     if value == 0:
         return "0"
     sign = "-" if value < 0 else ""

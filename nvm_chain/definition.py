@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
+from nvm_chain import canonical
 from nvm_chain.canonical import JsonObject, NotStrict, dumps
 from nvm_chain.errors import AssistantsShutDown, DefinitionInvalid, InvalidInput
 from nvm_chain.policy import Policy
@@ -23,6 +24,8 @@ Chat Completions, or Assistants v2 on a server that still speaks it."""
 
 DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
 MAX_TOOLS = 128
+MAX_DEPTH = canonical.MAX_DEPTH - 3
+"""Levels of a tool or of the settings: sealed, they lie below the plaintext, the definition and the list of tools."""
 
 _NAME = re.compile(r"[!-~]{1,200}")
 _SHUTDOWN = (
@@ -233,10 +236,10 @@ def _tools(tools: object) -> tuple[JsonObject, ...]:
 
 def _check_json(name: str, value: object) -> None:
     try:
-        dumps(value)
+        dumps(value, max_depth=MAX_DEPTH)
         return
     except NotStrict as error:
         kind = error.kind
-    except RecursionError:
-        kind = "nested too deeply"
+    if kind == "nested too deeply":
+        kind += f", at most {MAX_DEPTH} levels"
     raise DefinitionInvalid(name, f"can't be written as JSON: {kind}")

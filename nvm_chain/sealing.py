@@ -15,7 +15,7 @@ from functools import cache
 from typing import Any
 
 from nvm_chain.address import address
-from nvm_chain.canonical import MAX_SAFE, JsonObject, NotStrict, dumps, loads
+from nvm_chain.canonical import MAX_DEPTH, MAX_SAFE, JsonObject, NotStrict, dumps, loads
 from nvm_chain.definition import Definition
 from nvm_chain.did import Did
 from nvm_chain.errors import DefinitionInvalid, InvalidInput, SealBroken, SealExpired
@@ -213,7 +213,7 @@ def _decrypt(data: bytes, key: Secret) -> Secret:
 
 def _read_plaintext(plaintext: Secret) -> _Plaintext:
     try:
-        fields = loads(plaintext.reveal_bytes(), max_bytes=BUCKETS[-1], max_depth=64, floats=True)
+        fields = loads(plaintext.reveal_bytes(), max_bytes=BUCKETS[-1], max_depth=MAX_DEPTH, floats=True)
         if isinstance(fields, dict):
             return _Plaintext(fields)
         kind = "not a JSON object"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nvm_chain.canonical import MAX_SAFE, NotStrict, dumps, loads
+from nvm_chain.canonical import MAX_DEPTH, MAX_SAFE, NotStrict, dumps, loads
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 SAFE = st.integers(-MAX_SAFE, MAX_SAFE)
@@ -30,10 +30,15 @@ def test_what_is_written_reads_back_and_writes_the_same(value: Any) -> None:
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_fractions_read_back_to_the_same_number(value: float) -> None:
-    assert float(read(dumps(value), floats=True) if value % 1 else dumps(value)) == value
+    try:
+        written = dumps(value)
+    except NotStrict:
+        assert MAX_SAFE < abs(value) < 1e21
+    else:
+        assert read(written, floats=True) == value
 
 
-# RFC 8785, appendix B.
+# RFC 8785, appendix B; its integers from 2**53 to 1e21 are refused, see below.
 @pytest.mark.parametrize(
     ("bits", "text"),
     [
@@ -41,13 +46,9 @@ def test_fractions_read_back_to_the_same_number(value: float) -> None:
         ("8000000000000000", "0"),
         ("0000000000000001", "5e-324"),
         ("7fefffffffffffff", "1.7976931348623157e+308"),
-        ("4340000000000000", "9007199254740992"),
-        ("c340000000000000", "-9007199254740992"),
-        ("4430000000000000", "295147905179352830000"),
         ("44b52d02c7e14af5", "9.999999999999997e+22"),
         ("44b52d02c7e14af6", "1e+23"),
         ("44b52d02c7e14af7", "1.0000000000000001e+23"),
-        ("444b1ae4d6e2ef4e", "999999999999999700000"),
         ("444b1ae4d6e2ef50", "1e+21"),
         ("3eb0c6f7a0b5ed8c", "9.999999999999997e-7"),
         ("3eb0c6f7a0b5ed8d", "0.000001"),
@@ -106,6 +107,16 @@ def test_depth_counts_levels() -> None:
         read(b"[[[1]]]", max_depth=3)
 
 
+def test_what_is_written_is_no_deeper_than_what_is_read() -> None:
+    deepest: Any = 1
+    for _ in range(MAX_DEPTH - 1):
+        deepest = [deepest]
+    assert read(dumps(deepest), max_depth=MAX_DEPTH) == deepest
+    for deep in ([deepest], (deepest,), {"a": deepest}):
+        with pytest.raises(NotStrict, match="nested too deeply"):
+            dumps(deep)
+
+
 def test_numbers_out_of_range_are_refused_also_with_fractions() -> None:
     assert read(b"[0.5]", floats=True) == [0.5]
     with pytest.raises(NotStrict, match="out of range"):
@@ -114,7 +125,10 @@ def test_numbers_out_of_range_are_refused_also_with_fractions() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [float("nan"), float("inf"), MAX_SAFE + 1, "\ud800", {1: 2}, {"\udfff": 1}, b"bytes", {"a": {1, 2}}, object()],
+    [
+        *(float("nan"), float("inf"), MAX_SAFE + 1, 2.0**53, -(2.0**53), 1e18, 9.999999999999997e20),
+        *("\ud800", {1: 2}, {"\udfff": 1}, b"bytes", {"a": {1, 2}}, object()),
+    ],
 )
 def test_what_json_can_t_hold_is_not_written(value: object) -> None:
     with pytest.raises(NotStrict):

@@ -13,7 +13,8 @@ from ecies.config import ECIES_CONFIG
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nvm_chain.errors import InvalidInput, SealBroken, SealExpired
+from nvm_chain.definition import MAX_DEPTH
+from nvm_chain.errors import DefinitionInvalid, InvalidInput, SealBroken, SealExpired
 from nvm_chain.keys import PublicKey, generate_private_key, private_key_bytes, public_key_of
 from nvm_chain.sealing import BUCKETS, OVERHEAD, Binding, Sealed, open_sealed, rebind, seal, unseal
 from nvm_chain.secret import Secret
@@ -65,6 +66,34 @@ def test_what_is_sealed_opens_to_the_same_definition() -> None:
         seal(definition(), binding(expires=NOW + 1), NODE_PUBLIC_KEY, now=NOW), NODE_KEY, binding(), now=NOW
     )
     assert opened.binding.expires == NOW + 1
+
+
+def nested(levels: int) -> Any:
+    """A JSON object with so many levels."""
+    value: Any = 1
+    for _ in range(levels - 1):
+        value = {"type": "function", "a": value}
+    return value
+
+
+def test_the_deepest_definition_that_is_taken_opens_again() -> None:
+    made = definition(tools=(nested(MAX_DEPTH),), settings={"text": nested(MAX_DEPTH - 1)})
+    assert unseal(seal(made, binding(), NODE_PUBLIC_KEY), NODE_KEY, binding()) == made
+    for changes in ({"tools": (nested(MAX_DEPTH + 1),)}, {"settings": {"text": nested(MAX_DEPTH)}}):
+        with pytest.raises(DefinitionInvalid, match=f"nested too deeply, at most {MAX_DEPTH} levels"):
+            definition(**changes)
+
+
+@pytest.mark.parametrize("number", [9e15, 2.0**53 - 1, 1e21, 1.5e300, -0.5, 1e-7])
+def test_a_number_that_is_taken_opens_again(number: float) -> None:
+    made = definition(tools=({"type": "function", "maximum": number},))
+    assert unseal(seal(made, binding(), NODE_PUBLIC_KEY), NODE_KEY, binding()) == made
+
+
+@pytest.mark.parametrize("number", [2.0**53, -1e18, 9e20])
+def test_a_number_that_no_reader_takes_is_refused_before_it_is_sealed(number: float) -> None:
+    with pytest.raises(DefinitionInvalid, match=r"integer beyond 2\*\*53 - 1"):
+        definition(tools=({"type": "function", "maximum": number},))
 
 
 def test_the_same_definition_never_seals_to_the_same_text() -> None:
