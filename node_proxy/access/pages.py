@@ -59,11 +59,9 @@ class AccessPages:
         body = await exchange.json(MAX_BODY, self._services.settings.body_timeout)
         message, signature = (_text(body, name, 20_000) for name in ("message", "signature"))
         wishes = _wishes(body, {"message", "signature"})
-        limited = any(wishes[name] is not None for name in ("budget", "dids"))
-        if limited and wishes["manage"]:
-            raise InvalidValue("A key with a budget or a list of assistants can't manage other keys.", param="manage")
         subscriber = await self._services.login.verify(message, signature)
-        wishes["manage"] = not limited if wishes["manage"] is None else wishes["manage"]
+        if wishes["manage"] is None:
+            wishes["manage"] = not _limited(wishes)
         active = await self._services.keys.active(subscriber)
         if len(active) >= MAX_KEYS:  # never locks a wallet out: its oldest key gives way
             await self._services.keys.revoke(subscriber, active[-1].id)
@@ -206,13 +204,24 @@ def _wishes(body: dict[str, Any], besides: set[str]) -> dict[str, Any]:
         raise InvalidValue(f"`expires_in` must be a whole number of seconds from 1 to {_LONGEST}.", param="expires_in")
     if not isinstance(body.get("manage"), bool | None):
         raise InvalidValue("`manage` must be true or false.", param="manage")
-    return {
+    wishes = {
         "name": name,
         "budget": budget,
         "expires_at": None if expires_in is None else int(time.time()) + expires_in,
         "dids": _dids(body.get("assistants")),
         "manage": body.get("manage"),
     }
+    if wishes["manage"] and _limited(wishes):
+        raise InvalidValue(
+            "A key with a budget, an expiry or a list of assistants can't manage other keys: it could make one "
+            "without. Leave the limits or `manage` out.",
+            param="manage",
+        )
+    return wishes
+
+
+def _limited(wishes: dict[str, Any]) -> bool:
+    return any(wishes[name] is not None for name in ("budget", "expires_at", "dids"))
 
 
 def _dids(value: Any) -> frozenset[Did] | None:

@@ -99,6 +99,7 @@ async def test_a_login_of_another_shape_is_refused(caller: Caller, body: dict[st
         ({"name": "a\u202eb\n"}, "name"),
         ({"budgt": 5}, "budgt"),
         ({"budget": 5, "manage": True}, "manage"),
+        ({"expires_in": 60, "manage": True}, "manage"),
     ],
 )
 async def test_wishes_that_make_no_sense_are_refused_and_leave_the_nonce_alone(
@@ -141,6 +142,21 @@ async def test_keys_are_made_named_limited_and_revoked(caller: Caller) -> None:
     status, refused = await caller.ask("GET", "/v1/models", made["key"])
     assert status == 401
     assert refused["error"]["code"] == "api_key_revoked"
+
+
+@pytest.mark.parametrize("limit", [{"budget": 5}, {"expires_in": 60}, {"assistants": ["did:nv:" + "0" * 64]}])
+async def test_a_limited_key_never_makes_one_without_limits(caller: Caller, limit: dict[str, Any]) -> None:
+    master = await caller.world.login(caller.wallet)
+    status, answer = await caller.ask("POST", "/auth/keys", master, {"manage": True, **limit})
+    assert (status, answer["error"]["param"]) == (400, "manage")
+    for status, made in (
+        await caller.log_in(await caller.message(), **limit),
+        await caller.ask("POST", "/auth/keys", master, {"manage": False, **limit}),
+    ):
+        assert (status, made["manage"]) == (201, False)
+        assert (await caller.ask("POST", "/auth/keys", made["key"], {}))[0] == 403
+    status, made = await caller.ask("POST", "/auth/keys", master, {"manage": True})
+    assert (status, made["manage"]) == (201, True)
 
 
 async def test_a_key_without_the_right_manages_nothing_but_itself(caller: Caller) -> None:
