@@ -7,6 +7,7 @@ so that a stranger behind the same address stops nobody's running program.
 from __future__ import annotations
 
 import ipaddress
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ SECONDS_EACH = 3.0
 """Seconds after which one more is forgiven."""
 
 _CLIENTS = 50_000
+_WITH_PORT = re.compile(r"\[([^\]]*)\](?::\d+)?|(\d+\.\d+\.\d+\.\d+):\d+")
 
 
 class Guesses:
@@ -53,10 +55,16 @@ def client_of(peer: str, forwarded: str, trusted: Sequence[str]) -> str:
 
     peer: the address that connected. forwarded: its X-Forwarded-For. trusted: addresses and networks.
     """
-    for address in (peer, *(part.strip() for part in reversed(forwarded[-1000:].split(",")))):
+    for address in (peer, *(_bare(part.strip()) for part in reversed(forwarded[-1000:].split(",")))):
         if not _in(address, trusted):
             return address or peer
     return peer
+
+
+def _bare(address: str) -> str:
+    """Without the port that some proxies write, which is another one for each connection."""
+    found = _WITH_PORT.fullmatch(address)
+    return address if found is None else found[1] or found[2] or address
 
 
 def _in(address: str, networks: Sequence[str]) -> bool:
