@@ -106,8 +106,7 @@ class Login:
                 f"The login was refused: the message is for {show(message.domain)}, this node is {self.domains[0]}.",
                 param="message",
             )
-        uri = urlsplit(message.uri)
-        if uri.netloc not in self.domains or (message.scheme or uri.scheme) != uri.scheme:
+        if not self._is_here(message):
             raise LoginRefused(
                 f"The login was refused: the message's URI {show(message.uri)} isn't at {self.origin}.", param="message"
             )
@@ -116,6 +115,13 @@ class Login:
                 f"The login was refused: the message is for chain {message.chain_id}, this node is on {self.chain_id}.",
                 param="message",
             )
+
+    def _is_here(self, message: siwe.SiweMessage) -> bool:
+        try:
+            uri = urlsplit(message.uri)
+        except ValueError:  # the grammar has room for brackets that hold no address
+            return False
+        return uri.netloc in self.domains and (message.scheme or uri.scheme) == uri.scheme
 
     def _check_time(self, message: siwe.SiweMessage, now: datetime) -> None:
         if message.expiration_time is not None and now >= message.expiration_time:

@@ -290,6 +290,7 @@ async def test_somebody_elses_signature_is_refused_and_leaves_the_nonce_alone(lo
         ("node.example.org wants", "evil.example.org wants", "this node is node.example.org"),
         ("URI: https://node.example.org", "URI: https://evil.example.org", "URI"),
         ("URI: https://node.example.org", "URI: https://node.example.org.evil.com", "URI"),
+        ("URI: https://node.example.org", "URI: http://[x", "URI"),
         ("Chain ID: 31337", "Chain ID: 1", "chain 1"),
         ("node.example.org wants", "http://node.example.org wants", "URI"),
     ],
