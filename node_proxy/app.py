@@ -7,7 +7,6 @@ import time
 from collections.abc import Awaitable, Callable
 
 from node_proxy import logs
-from node_proxy.access.guesses import client_of
 from node_proxy.access.pages import AccessPages
 from node_proxy.asgi import ClientGone, Exchange, Receive, Router, Scope, Send
 from node_proxy.dids import DidPages
@@ -19,7 +18,7 @@ from node_proxy.openai.routes import add_responses
 from node_proxy.openapi import OpenApiPage
 from node_proxy.receipt_pages import ReceiptPages
 from node_proxy.services import Services
-from node_proxy.status import StatusPages
+from node_proxy.status import StatusPages, is_operator
 from node_proxy.vouchers import VoucherPages
 from node_proxy.web.pages import WebPages
 
@@ -100,8 +99,8 @@ def _application(services: Services, router: Router) -> Asgi:
             exchange.facts["cancelled"] = True
             raise
         except Exception as error:
-            if isinstance(error, KeyInvalid | LoginRefused):
-                services.guesses.failed(_client(services, exchange))
+            if isinstance(error, KeyInvalid | LoginRefused) and _credentials(services, exchange):
+                services.guessed(exchange)
             await _refuse(exchange, error)
         finally:
             exchange.close()
@@ -125,15 +124,16 @@ def _application(services: Services, router: Router) -> Asgi:
 
 def _check_guesses(services: Services, exchange: Exchange) -> None:
     """Makes whoever has tried many keys wait, unless it brings one that is known to be good or needs none."""
-    if services.guesses and (wait := services.guesses.wait(_client(services, exchange))):
-        bearer = exchange.bearer()
-        credentials = bearer or exchange.path in ("/auth/login", "/auth/session") or b"cookie" in exchange.headers
-        if credentials and not services.keys.knows(bearer):
+    if services.guesses and (wait := services.guesses.wait(services.client(exchange))):
+        good = services.keys.knows(exchange.bearer()) or is_operator(services, exchange)
+        if _credentials(services, exchange) and not good:
             raise TooManyRequests("Too many wrong keys or logins came from your address; wait.", retry_after=wait)
 
 
-def _client(services: Services, exchange: Exchange) -> str:
-    return client_of(exchange.client, exchange.forwarded, services.settings.trusted_proxies)
+def _credentials(services: Services, exchange: Exchange) -> bool:
+    """Whether the request could be a guess. One without anything isn't: any web site can have its visitors send it."""
+    login = exchange.method == "POST" and exchange.path in ("/auth/login", "/auth/session")
+    return login or bool(exchange.bearer() or services.sessions.token_of(exchange.header(b"cookie")))
 
 
 async def _refuse(exchange: Exchange, error: Exception) -> None:

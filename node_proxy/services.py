@@ -13,13 +13,14 @@ from typing import Any
 from node_proxy import identity as identities
 from node_proxy import logs
 from node_proxy.access.adopt import adopt
-from node_proxy.access.guesses import Guesses
+from node_proxy.access.guesses import Guesses, client_of
 from node_proxy.access.keys import Keys
 from node_proxy.access.login import Login
 from node_proxy.access.sessions import Sessions
 from node_proxy.access.store import AccessStore
 from node_proxy.admission import Admission, covers
 from node_proxy.answers import Answers
+from node_proxy.asgi import Exchange
 from node_proxy.assets import Assets
 from node_proxy.config import Settings
 from node_proxy.errors import ChainTooStale, NodeError
@@ -90,6 +91,14 @@ class Services:
     settling: Status | None = None
     guesses: Guesses = field(default_factory=Guesses)
     started: float = field(default_factory=time.time)
+
+    def client(self, exchange: Exchange) -> str:
+        """Whose request it is: an address."""
+        return client_of(exchange.client, exchange.forwarded, self.settings.trusted_proxies)
+
+    def guessed(self, exchange: Exchange) -> None:
+        """Counts a key, session or login that was none. Who sends many of them has to wait."""
+        self.guesses.failed(self.client(exchange))
 
     async def key_spent(self, key_id: str) -> int:
         """Credits charged through an API key so far."""

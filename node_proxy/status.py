@@ -65,8 +65,11 @@ class StatusPages:
 
     def _shown(self, exchange: Exchange) -> dict[str, Any]:
         """What anybody may know; all of it for `nvm-node status`, which has the node's secret."""
-        token = operator_token(self._services.identity.secret)
-        return self._facts() if hmac.compare_digest(exchange.bearer().encode(), token.encode()) else self._public()
+        if is_operator(self._services, exchange):
+            return self._facts()
+        if exchange.bearer():
+            self._services.guessed(exchange)
+        return self._public()
 
     def _facts(self) -> dict[str, Any]:
         """Everything, for the operator."""
@@ -89,6 +92,12 @@ class StatusPages:
 def operator_token(secret: bytes) -> str:
     """What shows the node that it is asked by somebody who holds its secret: `nvm-node status`, a monitor."""
     return hashlib.blake2b(b"nvm-node status", key=secret[:64], digest_size=32).hexdigest()
+
+
+def is_operator(services: Services, exchange: Exchange) -> bool:
+    """Whether the request shows the operator's token."""
+    token = operator_token(services.identity.secret)
+    return hmac.compare_digest(exchange.bearer().encode(), token.encode())
 
 
 def _settlement(status: Status | None) -> dict[str, Any] | None:

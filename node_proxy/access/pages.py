@@ -56,6 +56,7 @@ class AccessPages:
 
     async def login(self, exchange: Exchange) -> None:
         """POST /auth/login {message, signature, …}: an API key of the wallet that signed."""
+        self._check_origin(exchange)
         body = await exchange.json(MAX_BODY, self._services.settings.body_timeout)
         message, signature = (_text(body, name, 20_000) for name in ("message", "signature"))
         wishes = _wishes(body, {"message", "signature"})
@@ -71,18 +72,22 @@ class AccessPages:
 
     async def start_session(self, exchange: Exchange) -> None:
         """POST /auth/session {message, signature}: the same login, for a browser: sets a cookie, shows no key."""
+        self._check_origin(exchange)
         body = await exchange.json(MAX_BODY, self._services.settings.body_timeout)
         message, signature = (_text(body, name, 20_000) for name in ("message", "signature"))
         if unknown := sorted(body.keys() - {"message", "signature"}):
             raise InvalidValue(f"{show(unknown[0])} isn't known here.", param=unknown[0][:100])
         sessions = self._services.sessions
-        origin = exchange.headers.get(b"origin")
-        if origin is not None and origin.decode("latin-1") != sessions.origin:
-            raise CsrfRefused("This request comes from another site and is refused.")
         subscriber = await self._services.login.verify(message, signature)
         token, session = await sessions.start(subscriber, sessions.token_of(exchange.header(b"cookie")))
         headers = [sessions.set_cookie(token), (b"cache-control", b"no-store")]
         await exchange.respond_json(201, session.public(), headers=headers)
+
+    def _check_origin(self, exchange: Exchange) -> None:
+        """Before anything is verified: another site must not use up its visitor's tries. Raises CsrfRefused."""
+        origin = exchange.headers.get(b"origin")
+        if origin is not None and origin.decode("latin-1") != self._services.sessions.origin:
+            raise CsrfRefused("This request comes from another site and is refused.")
 
     async def show_session(self, exchange: Exchange) -> None:
         """GET /auth/session: who is signed in, and the token that changes need."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from node_proxy.asgi import Exchange, Router
-from node_proxy.errors import AccessDenied, AssetNotFound, RouteNotFound
+from node_proxy.errors import AccessDenied, AssetNotFound, KeyInvalid, RouteNotFound
 from node_proxy.web.blocks import BlockPages
 from node_proxy.web.catalogue import Catalogue, Entry
 from node_proxy.web.files import File, Files, page_headers, send
@@ -112,11 +112,16 @@ class WebPages:
         )
 
     async def _session(self, exchange: Exchange) -> dict[str, object] | None:
-        """Asked for here, a session that has ended is no error."""
+        """Asked for here, a session that has ended is no error; a token that was none is a guess, as elsewhere."""
+        services = self._services
         try:
-            return (await session_of(self._services, exchange)).public()
+            return (await session_of(services, exchange)).public()
+        except KeyInvalid:
+            if services.sessions.token_of(exchange.header(b"cookie")):
+                services.guessed(exchange)
         except AccessDenied:
-            return None
+            pass
+        return None
 
     # ------------------------------------------------------------------------------------------------------ public
 

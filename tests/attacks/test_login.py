@@ -123,6 +123,41 @@ async def test_a_session_is_no_api_key_and_calls_no_assistant(browser: aiohttp.C
     assert answer.status == 401
 
 
+@pytest.mark.parametrize("origin", ["https://evil.example", "null"])
+async def test_no_other_site_uses_its_visitors_tries_up(
+    world: World, browser: aiohttp.ClientSession, origin: str
+) -> None:
+    """What a page may send without asking: simple requests, without cookies (SameSite) and without a content type."""
+    await world.node.restart()
+    wallet, foreign = LocalWallet.create(), {"origin": origin}
+    body, plain = b'{"message":"x","signature":"0x"}', ["content-type"]
+    for _ in range(TRIES):
+        for path in ("/auth/login", "/auth/session"):
+            answer = await browser.post(path, data=body, headers=foreign, skip_auto_headers=plain)
+            assert answer.status == 403
+        for path in ("/auth/session", "/v1/models", "/operator"):
+            assert (await browser.get(path, headers=foreign)).status == 401
+    good = await signed(browser, wallet)
+    stolen = await browser.post("/auth/login", json=good, headers=foreign)
+    assert stolen.status == 403
+    assert (await browser.post("/auth/login", json=good)).status == 201
+
+
+@pytest.mark.parametrize("path", ["/console.json", "/auth/session", "/healthz", "/readyz"])
+async def test_a_wrong_session_or_operators_token_is_a_guess_wherever_it_is_tried(world: World, path: str) -> None:
+    await world.node.restart()
+    statuses = []
+    async with aiohttp.ClientSession(world.node.url) as http:
+        for _ in range(TRIES + 5):
+            wrong = LocalWallet.create().address
+            headers = {"authorization": f"Bearer {wrong}"} if path.endswith("z") else {"cookie": f"nvm_session={wrong}"}
+            statuses.append((await http.get(path, headers=headers)).status)
+        assert statuses[0] == (401 if path == "/auth/session" else 200)
+        assert statuses[-1] == 429
+        assert (await http.get(path)).status == statuses[0], "who guesses nothing is not stopped"
+    assert "settlement" in await world.node.run("status", "--json"), "nor is the operator"
+
+
 async def test_who_guesses_keys_has_to_wait_and_good_keys_go_on(world: World, browser: aiohttp.ClientSession) -> None:
     await world.node.restart()
     good = await world.login(LocalWallet.create())
