@@ -106,8 +106,8 @@ async def _part(exchange: Exchange, found: Dereferenced, wanted: str, headers: l
 
 
 def _did_url(exchange: Exchange) -> str:
-    """The path is decoded already; a query of the request's own is the DID URL's."""
-    query = exchange.scope["query_string"].decode("latin-1")
+    """The path is decoded already; a query of the request's own is the DID URL's, its first %23 the DID URL's #."""
+    query = exchange.scope["query_string"].decode("latin-1").replace("%23", "#", 1)
     text = exchange.params[0]
     return f"{text}{'&' if '?' in text else '?'}{query}" if query else text
 

@@ -13,6 +13,9 @@ from nvm_chain.text import show
 
 MAX_LENGTH = 2048
 
+FRAGMENT_CHARS = "!$&'()*+,;=:@/?"
+"""What a fragment may have as it is, besides letters, digits and `-._~` (RFC 3986, section 3.5)."""
+
 _ESCAPED = r"%[0-9A-Fa-f]{2}"
 _PCHAR = rf"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|{_ESCAPED})"
 _URL = re.compile(

@@ -13,11 +13,11 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Literal
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from nvm_chain.assets import Asset
 from nvm_chain.canonical import JsonObject
@@ -27,7 +27,7 @@ from nvm_chain.contract_errors import AssetUnknown
 from nvm_chain.deployments import Deployment
 from nvm_chain.did import Did
 from nvm_chain.did_document import did_document
-from nvm_chain.did_url import DidUrl
+from nvm_chain.did_url import FRAGMENT_CHARS, DidUrl
 from nvm_chain.errors import (
     BlockTooLarge,
     ChainUnavailable,
@@ -108,6 +108,7 @@ class Resolution:
     """A resolved DID. document: None while the DID is deactivated. chain: its CAIP-2 id.
 
     created: unix seconds of the registration; updated: of this version. next: the version that replaced it.
+    deactivated: now, or at the time that was asked for. A version that is asked for by its id has its document anyway.
     """
 
     did: Did
@@ -122,8 +123,8 @@ class Resolution:
 
     @property
     def status(self) -> int:
-        """HTTP status: 410 for a deactivated DID."""
-        return 410 if self.deactivated else 200
+        """HTTP status: 410 where a deactivated DID has no document."""
+        return 410 if self.document is None else 200
 
     @property
     def document_metadata(self) -> JsonObject:
@@ -192,8 +193,13 @@ class Resolver:
             ids = ", ".join(one.id for one in past.versions[-8:])
             wanted = f"no version {show(version_id)}" if moment is None else f"not registered before {version_time}"
             raise ResolutionFailed("notFound", f"{known} has {wanted}; its latest versions are {ids}")
-        off = moment is not None and not past.active_at(moment)
-        return await self._describe(place, asset, version, past.after(version), deactivated=off)
+        following = past.after(version)
+        if moment is None:
+            found = await self._describe(place, asset, version, following)
+            return replace(found, deactivated=not asset.active)
+        if not past.active_at(moment):
+            return self._result(place, asset, version, following, None)
+        return await self._describe(place, asset, version, following)
 
     async def dereference(self, url: str) -> Resolution | Dereferenced:
         """What a DID URL leads to: the document, a part of it (fragment), or a service's URL. Raises ResolutionFailed.
@@ -239,40 +245,43 @@ class Resolver:
         raise ResolutionFailed("notFound", f"no asset has the DID {did} on {chains or 'any chain'}")
 
     async def _current(self, place: Place, asset: Asset) -> Resolution:
-        metadata = await self._metadata(place, asset.did, asset.metadata)
-        if metadata.owner != asset.owner:  # handed over, or a false owner in the block: the events tell
-            past = await self._history(place, asset.did)
-            return await self._describe(place, asset, past.versions[-1], None, deactivated=not asset.active)
-        version = Version(str(asset.version), asset.owner, asset.metadata, asset.updated_at, 0)
-        return self._result(place, asset, version, None, metadata, not asset.active)
+        try:
+            metadata = await self._metadata(place, asset.did, asset.metadata)
+        except ResolutionFailed:
+            if asset.active:
+                raise
+            metadata = None  # a builder who ends an assistant also takes its block away; the chain says that it is over
+        if metadata is None or metadata.owner != asset.owner:
+            # Handed over, or a false owner in the block, or nobody knows: the events tell.
+            version = (await self._history(place, asset.did)).versions[-1]
+            if asset.active:
+                return await self._describe(place, asset, version, None)
+        else:
+            version = Version(str(asset.version), asset.owner, asset.metadata, asset.updated_at, 0)
+        return self._result(place, asset, version, None, metadata if asset.active else None)
 
-    async def _describe(
-        self, place: Place, asset: Asset, version: Version, following: Version | None, *, deactivated: bool
-    ) -> Resolution:
+    async def _describe(self, place: Place, asset: Asset, version: Version, following: Version | None) -> Resolution:
         metadata = await self._metadata(place, asset.did, version.metadata)
-        return self._result(place, asset, version, following, metadata, deactivated)
+        return self._result(place, asset, version, following, metadata)
 
     def _result(
-        self,
-        place: Place,
-        asset: Asset,
-        version: Version,
-        following: Version | None,
-        metadata: Metadata,
-        deactivated: bool,
+        self, place: Place, asset: Asset, version: Version, following: Version | None, metadata: Metadata | None
     ) -> Resolution:
-        # What another account published about the asset is not the owner's word: no service of it is named.
-        services = metadata.services if metadata.owner == version.owner else ()
-        document = did_document(asset.did, place.chain.chain_id, version.owner, services)
+        """metadata: None where the DID is deactivated, so that it has no document."""
+        document = None
+        if metadata is not None:
+            # What another account published about the asset is not the owner's word: no service of it is named.
+            services = metadata.services if metadata.owner == version.owner else ()
+            document = did_document(asset.did, place.chain.chain_id, version.owner, services)
         return Resolution(
             did=asset.did,
             chain=f"eip155:{place.chain.chain_id}",
-            document=None if deactivated else document,
+            document=document,
             cid=version.metadata,
             version_id=version.id,
             created=asset.created_at,
             updated=version.since,
-            deactivated=deactivated,
+            deactivated=metadata is None,
             next=following,
         )
 
@@ -348,7 +357,8 @@ def _service_url(found: Resolution, service: str, relative: str | None, fragment
     if fragment is not None:
         if "#" in url:
             raise ResolutionFailed("invalidDidUrl", "both relativeRef and the DID URL have a fragment")
-        url = f"{url}#{fragment}"
+        # Encoded again: it was decoded, and a URL, or a header with one, has no place for what may be in it now.
+        url = f"{url}#{quote(fragment, safe=FRAGMENT_CHARS)}"
     return Dereferenced(url, "text/uri-list", found.document_metadata)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -10,9 +12,11 @@ import pytest_asyncio
 from yarl import URL
 
 from nvm_chain.cid import Cid
+from nvm_chain.contract_errors import AssetUnknown
 from nvm_chain.did import Did
-from nvm_chain.errors import NotFound
+from nvm_chain.errors import ChainUnavailable, NotFound
 from nvm_chain.history import read_history
+from nvm_chain.ipfs import LocalStore
 from nvm_chain.metadata import Metadata
 from nvm_chain.registration import pin, prepare_update, publish
 from nvm_chain.resolver import Dereferenced, Place, Resolution, ResolutionFailed, Resolver, utc
@@ -141,7 +145,12 @@ async def test_while_deactivated_a_did_has_no_document_and_is_gone(world: World)
     receipt = await world.chain.send(world.deployment.assets.set_active(did, False), world.builder)
     found = await resolver(world).resolve(str(did))
     assert (found.document, found.deactivated, found.status) == (None, True, 410)
-    assert (await resolver(world).resolve(str(did), version_id="1")).document is not None
+    first = await resolver(world).resolve(str(did), version_id="1")
+    assert first.document is not None
+    assert (first.deactivated, first.status) == (True, 200), "the past stays readable, and is no sign of life"
+    async with await ask(world, str(did), versionId="1") as answer:
+        metadata = (await answer.json(content_type=None))["didDocumentMetadata"]
+        assert (answer.status, metadata["versionId"], metadata["deactivated"]) == (200, "1", True)
     off = (await world.chain.header(receipt.block)).timestamp
     assert (await resolver(world).resolve(str(did), version_time=utc(off))).status == 410
     assert (await resolver(world).resolve(str(did), version_time=utc(off - 1))).status == 200
@@ -151,6 +160,52 @@ async def test_while_deactivated_a_did_has_no_document_and_is_gone(world: World)
         body = await answer.json(content_type=None)
         assert body["didDocument"] is None
         assert body["didDocumentMetadata"]["deactivated"] is True
+
+
+async def test_a_deactivated_did_is_gone_also_when_its_block_is(world: World, tmp_path: Path) -> None:
+    plan = (await world.create_plan()).plan_id
+    did, heir = (await world.register(plan)).did, await world.wallet()
+    assets, chain = world.deployment.assets, world.chain
+    await chain.send(assets.offer_asset(did, heir.address), world.builder)
+    await chain.send(assets.accept_asset(did), heir)
+    empty = Resolver([Place(chain, world.deployment)], LocalStore(tmp_path))
+    with pytest.raises(ResolutionFailed) as failure:
+        await empty.resolve(str(did))
+    assert failure.value.status == 503
+    await chain.send(assets.set_active(did, False), heir)
+    for one in (empty, resolver(world)):
+        found = await one.resolve(str(did))
+        assert (found.document, found.deactivated, found.status, found.version_id) == (None, True, 410, "1.1")
+        assert (await one.dereference(f"{did}#owner")) == found
+
+
+class Elsewhere:
+    """A chain that has not the asset, or says nothing."""
+
+    chain_id = 1
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    async def call(self, *_: Any) -> Any:
+        raise self.error
+
+
+async def test_of_several_chains_each_is_asked_and_a_silent_one_hides_no_answer(world: World) -> None:
+    did = (await world.register((await world.create_plan()).plan_id)).did
+    here, unknown = Place(world.chain, world.deployment), Did(b"\x01" * 32)
+    silent = Place(Elsewhere(ChainUnavailable("no answer")), world.deployment)  # type: ignore[arg-type]
+    without = Place(Elsewhere(AssetUnknown({"did": "none"})), world.deployment)  # type: ignore[arg-type]
+    for first in (silent, without):
+        for places in ([first, here], [here, first]):
+            found = await Resolver(places, world.store).resolve(str(did))
+            assert found.chain == f"eip155:{world.chain.chain_id}"
+    with pytest.raises(ResolutionFailed, match=f"on eip155:1, eip155:{world.chain.chain_id}") as failure:
+        await Resolver([without, here], world.store).resolve(str(unknown))
+    assert failure.value.code == "notFound"
+    with pytest.raises(ResolutionFailed) as failure:
+        await Resolver([silent, here], world.store).resolve(str(unknown))
+    assert failure.value.status == 503, "the silent chain may have it"
 
 
 async def test_it_was_deactivated_at_that_time(world: World, past: Past) -> None:
@@ -229,6 +284,42 @@ async def test_the_node_redirects_to_a_service(world: World) -> None:
     assert (await answer.json(content_type=None))["contentStream"] == world.node.url
     evil = await ask(world, str(did), service=service, relativeRef="//evil.example/")
     assert (evil.status, "location" in evil.headers) == (400, False)
+
+
+@pytest.mark.parametrize(
+    ("written", "location"),
+    [
+        ("top", "#top"),
+        ("b?c=d:e@f", "#b?c=d:e@f"),
+        ("%250d%250aSet-Cookie:%2520a=b", "#%0D%0ASet-Cookie:%20a=b"),
+        ("%25C3%25A9", "#%C3%A9"),
+        ("%2523", "#%23"),
+    ],
+)
+async def test_a_fragment_goes_into_the_redirect_as_a_url_has_it(world: World, written: str, location: str) -> None:
+    did, service = (await world.register((await world.create_plan()).plan_id)).did, world.node.account.lower()
+    url = URL(
+        f"{world.node.url}/1.0/identifiers/{did}%3Fservice=access-{service}%23{written.replace('?', '%3F')}",
+        encoded=True,
+    )
+    async with aiohttp.ClientSession() as session, session.get(url, allow_redirects=False) as answer:
+        assert (answer.status, answer.headers["location"]) == (303, world.node.url + location)
+        assert "set-cookie" not in answer.headers
+
+
+async def test_the_hash_of_a_did_url_in_the_query_is_escaped(world: World, past: Past) -> None:
+    service = f"access-{world.node.account.lower()}"
+    for query, wanted in (
+        ("versionId=1%23owner", f"{past.did}#owner"),
+        (f"versionId=1&service={service}&relativeRef=/v1%23top", None),
+    ):
+        url = URL(f"{world.node.url}/1.0/identifiers/{past.did}?{query}", encoded=True)
+        headers = {"accept": "application/did"}
+        async with aiohttp.ClientSession(headers=headers) as session, session.get(url, allow_redirects=False) as answer:
+            if wanted is None:
+                assert (answer.status, answer.headers["location"]) == (303, f"{world.node.url}/v1#top")
+            else:
+                assert (answer.status, (await answer.json(content_type=None))["id"]) == (200, wanted)
 
 
 @pytest.mark.parametrize(
