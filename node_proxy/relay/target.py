@@ -97,17 +97,29 @@ def is_public(address: str) -> bool:
         return False
     if isinstance(parsed, ipaddress.IPv6Address):
         inner = parsed.ipv4_mapped or parsed.sixtofour
-        if parsed.teredo is not None or parsed in _NAT64 or (parsed.packed[:12] == bytes(12)):
+        if parsed.teredo is not None or parsed.packed[:12] == bytes(12) or parsed.is_site_local:
             return False
         if inner is not None and not _public(inner):
             return False
     return _public(parsed)
 
 
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_NOT_PUBLIC = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "64:ff9b::/96",  # NAT64
+            "3fff::/20",  # documentation, which Python doesn't know yet
+            "192.88.99.0/24",  # relays of 6to4
+            "168.63.129.16/32",  # what Azure's machines talk to their platform by
+        ),
+    )
+)
 
 
 def _public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    if any(address in network for network in _NOT_PUBLIC):
+        return False
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 
 

@@ -9,12 +9,13 @@ import ipaddress
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from node_proxy.config import Settings
+from node_proxy.config import HostPort, Settings
 from node_proxy.errors import NodeError, ProviderNotAllowed
 from node_proxy.relay import target
 from node_proxy.relay.provider import ProviderCall, open_provider_client
@@ -37,8 +38,8 @@ async def victim() -> AsyncIterator[tuple[int, list[str]]]:
         yield server.sockets[0].getsockname()[1], visits
 
 
-async def call(base_url: str) -> None:
-    async with open_provider_client(SETTINGS) as client:
+async def call(base_url: str, **allowed: Any) -> None:
+    async with open_provider_client(replace(SETTINGS, **allowed)) as client:
         request = ProviderCall(base_url, "/responses", Secret("sk-of-a-builder"), b"{}", frozenset())
         async with client.post(request) as answer:
             await answer.json()
@@ -87,6 +88,25 @@ async def test_no_spelling_of_this_machine_is_reached(scheme: str, host: str) ->
 async def test_no_other_scheme_is_spoken(url: str) -> None:
     with pytest.raises(ProviderNotAllowed):
         await call(url)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_provider_that_is_allowed_leads_nowhere_else(status: int) -> None:
+    async with victim() as (port, visits):
+
+        async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            there = f"http://127.0.0.1:{port}/latest/meta-data"
+            writer.write(f"HTTP/1.1 {status} x\r\nlocation: {there}\r\ncontent-length: 0\r\n\r\n".encode())
+            await writer.drain()
+            writer.close()
+
+        async with await asyncio.start_server(redirect, "127.0.0.1", 0) as server:
+            allowed = server.sockets[0].getsockname()[1]
+            with pytest.raises(NodeError) as refusal:
+                await call(f"http://127.0.0.1:{allowed}/v1", allow_local_providers=(HostPort("127.0.0.1", allowed),))
+    assert visits == []
+    assert str(port) not in refusal.value.message
 
 
 class Rebinding(AbstractResolver):
