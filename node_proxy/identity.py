@@ -75,10 +75,9 @@ def _from_settings(settings: Settings) -> tuple[Secret, tuple[Secret, ...]]:
         raise ConfigInvalid(problems)
     older = settings.previous_encryption_key
     keys = (settings.encryption_key,) if older is None else (settings.encryption_key, older)
-    if settings.settlement_key in keys:
+    # Compared by their bytes, since a key may be written with or without 0x, in either case.
+    if private_key_bytes(settings.settlement_key) in {private_key_bytes(key) for key in keys}:
         raise ConfigInvalid([f"{PREFIX}SETTLEMENT_KEY is an encryption key too: use separate keys"])
-    for key in keys:
-        private_key_bytes(key)
     return settings.settlement_key, keys
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from node_proxy import identity as identities
 from node_proxy.config import ConfigInvalid, HostPort, describe, load
 
 KEY = "0x" + "11" * 32
@@ -111,6 +113,17 @@ def test_a_key_that_is_none_is_refused_without_being_shown() -> None:
         line = problems(NVM_NODE_ENCRYPTION_KEY=bad)[0]
         assert "64 hex digits" in line
         assert bad not in line
+
+
+@pytest.mark.parametrize("spelling", [str, str.upper, "0x{}".format], ids=["same", "upper case", "0x"])
+@pytest.mark.parametrize("name", ["NVM_NODE_ENCRYPTION_KEY", "NVM_NODE_PREVIOUS_ENCRYPTION_KEY"])
+def test_the_settlement_key_is_no_encryption_key_however_it_is_written(
+    name: str, spelling: Callable[[str], str]
+) -> None:
+    key = "ab" * 32
+    with pytest.raises(ConfigInvalid, match="use separate keys") as caught:
+        identities.load(load({**GOOD, "NVM_NODE_SETTLEMENT_KEY": key, name: spelling(key)}))
+    assert key not in str(caught.value)
 
 
 def test_a_keystore_and_keys_exclude_each_other() -> None:
