@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -205,6 +207,27 @@ async def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     with pytest.raises(StorageFailed, match="PostgreSQL"):
         async with open_database(f"postgresql:///nowhere?host={tmp_path}"):
             pass
+
+
+@pytest.mark.parametrize(
+    "password", ["pa%zzS3cret", "S3cret/x", "12/S3cret", "a?S3cret", "a#S3cret", "a@S3cret", "a S3cret", "[S3cret"]
+)
+async def test_a_password_that_is_not_encoded_is_said_and_not_shown(password: str) -> None:
+    url = f"postgresql://nvm:{password}@127.0.0.1:1/db"
+    for opening in (open_database(url).__aenter__, lambda: check_database(url)):
+        with pytest.raises(StorageFailed, match=r"percent-encode the password$") as caught:
+            await opening()
+        assert "S3cret" not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_a_url_with_a_password_that_is_encoded_or_several_hosts_is_well(tmp_path: Path) -> None:
+    for url in (
+        f"postgresql://nvm:{quote('%/?#@ []', safe='')}@127.0.0.1:1/db?sslmode=prefer",
+        "postgresql://nvm:plain@127.0.0.1:1,[::1]:1/db",
+        f"postgresql:///nowhere?host={tmp_path}",
+    ):
+        with pytest.raises(StorageFailed, match="can't be used"):
+            await check_database(url)
 
 
 async def test_a_check_says_whether_the_database_answers_and_changes_nothing(tmp_path: Path, server: Postgres) -> None:
