@@ -64,8 +64,8 @@ class KuboStore(Closing):
         cid = Cid.of(block)
         # `format` for js-ipfs and Kubo before 0.10, `cid-codec` for those after; each ignores the other's.
         opts = {"format": "raw", "cid-codec": "raw", "mhtype": "sha2-256"}
-        answer = await self._run(lambda client: client.block.put(io.BytesIO(block), opts=opts), f"put {cid}")
-        if (key := answer.get("Key")) != str(cid):
+        key = await self._run(lambda client: client.block.put(io.BytesIO(block), opts=opts).get("Key"), f"put {cid}")
+        if key != str(cid):
             raise DigestMismatch(f"{self.name} stored the block as {show(key)}, not as {cid}: is it an IPFS node?")
         await self._run(lambda client: client.pin.add(str(cid), recursive=True), f"pin {cid}")
         return cid
@@ -79,19 +79,19 @@ class KuboStore(Closing):
     async def has(self, cid: Cid) -> bool:
         """Whether the node has pinned the block, so that its garbage collection leaves it. Asks no peer."""
         opts = {"arg": str(cid), "type": "all", "cid-base": "base32"}
+
+        def look(client: Any) -> bool:
+            answer = client._client.request("/pin/ls", opts=opts, decoder="json")
+            return any(str(cid) in (part.get("Keys") or {}) or part.get("Cid") == str(cid) for part in answer)
+
         try:
-            answer = await self._run(
-                lambda client: client._client.request("/pin/ls", opts=opts, decoder="json"),
-                f"look for the pin of {cid}",
-            )
+            return bool(await self._run(look, f"look for the pin of {cid}"))
         except NotFound:
             return False
-        return any(str(cid) in (part.get("Keys") or {}) or part.get("Cid") == str(cid) for part in answer)
 
     async def version(self) -> str:
         """The daemon's version, as it says. Raises StoreUnavailable if there is none."""
-        answer = await self._run(lambda client: client.version(), "ask for the version")
-        return str(answer.get("Version"))
+        return str(await self._run(lambda client: client.version()["Version"], "ask for the version"))
 
     async def aclose(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -128,6 +128,7 @@ class KuboStore(Closing):
         return bytes(block)
 
     async def _run(self, call: Callable[[Any], Any], doing: str) -> Any:
+        """What `call` gives, which reads the answer too. Raises NotFound, StoreUnavailable."""
         from ipfshttpclient import exceptions as rpc
 
         try:
@@ -144,6 +145,8 @@ class KuboStore(Closing):
             reason = f"it answers {show(str(error.original), 200)}; is it the RPC port (5001) and not the gateway's?"
         except rpc.ConnectionError:
             reason = "no connection; is the daemon running, and is this its RPC address?"
+        except (AssertionError, AttributeError, LookupError, TypeError):  # the client's, or ours, at such an answer
+            reason = "it answers in a form that no IPFS node has; is it the RPC of one?"
         except (rpc.Error, OSError, ValueError, RuntimeError) as error:
             reason = f"{type(error).__name__}: {show(str(error), 200)}"
         raise StoreUnavailable(f"{self.name} could not {doing}: {reason}")

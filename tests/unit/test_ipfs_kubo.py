@@ -153,6 +153,19 @@ async def test_a_lying_daemon_is_caught_and_named() -> None:
             await liar.put(BLOCK)
 
 
+@pytest.mark.parametrize(
+    "answer", [b"[1]", b'[{"Keys":1}]', b'{"Keys":5}', b"5", b"null", b'"x"', b"", b"{}{}", b"\xff"]
+)
+async def test_an_answer_of_another_form_is_said(answer: bytes) -> None:
+    async with daemon(answer) as url, KuboStore(url) as other:
+        with pytest.raises((StoreUnavailable, DigestMismatch), match=r"IPFS node|DecodingError"):
+            await other.put(BLOCK)
+        with pytest.raises(StoreUnavailable, match=r"IPFS node|DecodingError"):
+            await other.version()
+        with contextlib.suppress(StoreUnavailable):
+            assert not await other.has(Cid.of(BLOCK))
+
+
 async def test_an_endless_daemon_is_cut_off() -> None:
     async with daemon(None) as url, KuboStore(url) as endless:
         with pytest.raises(BlockTooLarge):
