@@ -54,7 +54,7 @@ class Definition:
     Raises DefinitionInvalid, which names the field.
     """
 
-    base_url: str
+    base_url: str = field(repr=False)
     api_key: Secret
     model: str = field(repr=False)
     instructions: str = field(default="", repr=False)
@@ -63,8 +63,8 @@ class Definition:
     dialect: Dialect = "responses"
     assistant_id: str | None = field(default=None, repr=False)
     allow_http: bool = False
-    policy: Policy = field(default_factory=Policy)
-    pricing: Pricing = field(default_factory=Pricing)
+    policy: Policy = field(default_factory=Policy, repr=False)
+    pricing: Pricing = field(default_factory=Pricing, repr=False)
 
     def __post_init__(self) -> None:
         if self.dialect not in DIALECTS:

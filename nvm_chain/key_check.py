@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nvm_chain.address import address
@@ -42,9 +42,9 @@ class KeyCheck:
     seconds, LIFETIME from when it was asked.
     """
 
-    base_url: str
+    base_url: str = field(repr=False)
     api_key: Secret
-    model: str
+    model: str = field(repr=False)
     account: str
     chain_id: int
     registry: str

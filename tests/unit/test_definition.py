@@ -43,8 +43,10 @@ def test_only_the_address_is_needed_besides_key_and_model() -> None:
 
 
 def test_neither_key_nor_private_parts_show_in_its_repr() -> None:
-    shown = repr(definition()) + str(definition()) + f"{definition()}"
-    assert not any(private in shown for private in (API_KEY, INSTRUCTIONS, "gpt-5-mini", "web_search", "0.7"))
+    made = definition(policy=Policy(files=True), pricing=Pricing(mode="tokens", call=987_654))
+    shown = repr(made) + str(made) + f"{made}"
+    private = (API_KEY, INSTRUCTIONS, "gpt-5-mini", "web_search", "0.7", "api.openai.com", "files", "987")
+    assert [word for word in private if word in shown] == []
 
 
 def test_it_keeps_copies_of_what_it_is_given() -> None:
