@@ -56,6 +56,8 @@ def test_the_wheel_holds_both_packages_their_types_and_the_artifacts(wheel: Path
     assert not [name for name in names if "__pycache__" in name]
     console = ROOT / "node_proxy" / "web" / "static"
     assert {str(path.relative_to(ROOT)) for path in console.rglob("*") if path.is_file()} <= names
+    schemas = {str(path.relative_to(ROOT)) for path in (ROOT / "nvm_chain" / "schemas").glob("*.json")}
+    assert {"nvm_chain/schemas/metadata-v1.json"} <= schemas <= names
     sources = {str(p.relative_to(ROOT)) for top in ("nvm_chain", "node_proxy") for p in (ROOT / top).rglob("*.py")}
     assert sources <= names
 
