@@ -381,6 +381,14 @@ class World:
         """Credits settled so far, as the chain has it."""
         return (await self.chain.call(self.deployment.plans.account(plan, wallet.address))).consumed
 
+    async def settled(self, plan: PlanId, wallet: Wallet, credits: int, seconds: float = 30) -> None:
+        """Waits until the chain has so many of the wallet's credits as consumed. Raises TimeoutError."""
+
+        async def there() -> bool:
+            return await self.consumed(plan, wallet) >= credits
+
+        await until(there, f"{credits} credits of {wallet.address} to be settled", seconds)
+
     async def proven(self, key: str, seconds: float = 30) -> None:
         """Waits until the node has a proof for every receipt that the key may see. Raises TimeoutError."""
         async with aiohttp.ClientSession(headers={"authorization": f"Bearer {key}"}) as http:
