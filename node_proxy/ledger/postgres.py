@@ -51,6 +51,7 @@ from node_proxy.ledger.base import (
     Standing,
 )
 from node_proxy.ledger.ids import new_id
+from node_proxy.postgres_url import url_fault
 from node_proxy.schema import current, migrate
 
 T = TypeVar("T")
@@ -691,6 +692,8 @@ async def open_postgres(url: str, *, serving: bool) -> AsyncIterator[PostgresLed
 
     serving: whether this process will admit calls. Raises LedgerFailed where the database can't be used.
     """
+    if fault := url_fault(url):
+        raise LedgerFailed(fault)
     number = secrets.randbelow(2**31)
     try:
         guard = await asyncio.to_thread(_open, url, number)

@@ -41,7 +41,7 @@ from nvm_chain.secret import Secret
 _MAX_ERROR_BYTES = 64 * 1024
 _ERROR_SECONDS = 10.0
 _MAX_RETRY_AFTER = 3600.0
-_URLS_IN_MEMORY = 10_000
+_URLS_IN_MEMORY, _URLS_SECONDS = 10_000, 600.0
 
 BURST_SECONDS = 0.002
 """Pieces of a stream that follow each other faster than this are read together, this much later at most.
@@ -263,17 +263,23 @@ class ProviderClient:
         self._limit = settings.max_answer_bytes
         self._allowed = Allowed(settings.allowed_hosts, settings.allow_local_providers)
         self._urls: dict[tuple[str, str], URL] = {}
+        self._urls_since = -math.inf
 
     def check(self, base_url: str) -> str:
         """Raises ProviderNotAllowed."""
         return self._allowed.url(base_url)
 
     def _url(self, base_url: str, path: str) -> URL:
-        """Checked once; the addresses behind the name are checked with every connection."""
+        """Checked once; the addresses behind the name are checked with every connection.
+
+        Remembered for some minutes: they are the builders' secrets.
+        """
+        now = self._deadlines.loop.time()
+        if now - self._urls_since >= _URLS_SECONDS or len(self._urls) >= _URLS_IN_MEMORY:
+            self._urls.clear()
+            self._urls_since = now
         url = self._urls.get((base_url, path))
         if url is None:
-            if len(self._urls) >= _URLS_IN_MEMORY:
-                self._urls.clear()
             url = self._urls[base_url, path] = URL(self._allowed.url(base_url) + path, encoded=True)
         return url
 

@@ -10,12 +10,11 @@ import asyncio
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import errors as pg
-from psycopg.conninfo import conninfo_to_dict
 
+from node_proxy.postgres_url import url_fault
 from node_proxy.schema import current, migrate
 from node_proxy.storage.base import MIGRATIONS, Db, Rows, StorageFailed
 from node_proxy.storage.engine import Engine, EngineDatabase
@@ -93,7 +92,8 @@ class PostgresDatabase(EngineDatabase):
 @asynccontextmanager
 async def open_postgres(url: str) -> AsyncIterator[PostgresDatabase]:
     """The database at `url` (postgresql://…), with its schema brought up to date. Raises StorageFailed."""
-    _check_url(url)
+    if fault := url_fault(url):
+        raise StorageFailed(fault)
     engine = Engine(
         dialect="postgresql",
         name="the PostgreSQL database",
@@ -124,32 +124,12 @@ async def check_postgres(url: str) -> None:
         with _connect(url) as connection:
             connection.execute("SELECT 1")
 
-    _check_url(url)
+    if fault := url_fault(url):
+        raise StorageFailed(fault)
     try:
         await asyncio.to_thread(look)
     except psycopg.Error as error:
         raise StorageFailed(f"the PostgreSQL database can't be used: {error}") from error
-
-
-def _check_url(url: str) -> None:
-    """Raises StorageFailed for a URL that the driver would read in another way than it was meant, or not at all.
-
-    Such a URL has mostly a password that isn't encoded; the driver and yoyo repeat parts of it in what they say.
-    """
-    try:
-        parts = urlsplit(url)
-        read = conninfo_to_dict(url)
-    except (ValueError, psycopg.Error):
-        sound = False
-    else:
-        ports = str(read.get("port") or "").split(",")
-        split_well = "@" not in parts.path + parts.query + parts.fragment and parts.netloc.count("@") <= 1
-        sound = split_well and all(not port or port.isdecimal() for port in ports)
-    if not sound:  # raised here, so that no error that quotes the URL hangs on to it
-        raise StorageFailed(
-            "the PostgreSQL database's URL is malformed: write postgresql://user:password@host:port/database, and "
-            "percent-encode the password"
-        )
 
 
 def _prepare(url: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -228,6 +229,20 @@ async def test_only_harmless_headers_of_the_provider_pass() -> None:
     async with provider(handler) as (client, call), client.post(call) as answer:
         assert answer.headers == [(b"openai-processing-ms", b"12"), (b"openai-version", b"2020-10-01")]
         assert answer.request_id == "req_theirs"
+
+
+async def test_where_a_builders_provider_is_isnt_remembered_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def handler(_: web.Request) -> web.Response:
+        return web.json_response({})
+
+    async with provider(handler) as (client, call):
+        async with client.post(call):
+            pass
+        assert len(client._urls) == 1
+        monkeypatch.setattr("node_proxy.relay.provider._URLS_SECONDS", 0)
+        async with client.post(replace(call, path="/elsewhere")):
+            pass
+        assert [path for _, path in client._urls] == ["/elsewhere"]
 
 
 async def test_a_redirect_is_not_followed() -> None:

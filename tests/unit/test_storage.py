@@ -17,6 +17,8 @@ from node_proxy.access.adopt import adopt
 from node_proxy.access.keys import Keys
 from node_proxy.access.store import open_access_store
 from node_proxy.errors import KeyRevoked
+from node_proxy.ledger import open_ledger
+from node_proxy.ledger.base import LedgerFailed
 from node_proxy.storage import Database, Db, StorageFailed, check_database, open_database
 from node_proxy.storage.base import MIGRATIONS
 from tests.postgres import Postgres, postgres
@@ -214,8 +216,9 @@ async def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
 )
 async def test_a_password_that_is_not_encoded_is_said_and_not_shown(password: str) -> None:
     url = f"postgresql://nvm:{password}@127.0.0.1:1/db"
-    for opening in (open_database(url).__aenter__, lambda: check_database(url)):
-        with pytest.raises(StorageFailed, match=r"percent-encode the password$") as caught:
+    ledger = open_ledger(url, serving=True)
+    for opening in (open_database(url).__aenter__, lambda: check_database(url), ledger.__aenter__):
+        with pytest.raises((StorageFailed, LedgerFailed), match=r"percent-encode the password$") as caught:
             await opening()
         assert "S3cret" not in "".join(traceback.format_exception(caught.value))
 
