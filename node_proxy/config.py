@@ -16,11 +16,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from nvm_chain.address import address
+from nvm_chain.did_document import MAX_ENDPOINT
 from nvm_chain.errors import InvalidInput
 from nvm_chain.secret import Secret
+from nvm_chain.urls import base_url, is_http, without_secrets
 
 PREFIX = "NVM_NODE_"
 
@@ -54,25 +55,18 @@ def _text(raw: object) -> str:
     return raw.strip()
 
 
-def _url(*schemes: str) -> Callable[[object], str]:
-    def parse(raw: object) -> str:
-        text = _text(raw)
-        parts = urlsplit(text)
-        if parts.scheme not in schemes or not parts.netloc:
-            raise ValueError(f"must be a URL that starts with {' or '.join(s + '://' for s in schemes)}")
-        return text.rstrip("/")
-
-    return parse
+def _url(raw: object) -> str:
+    text = _text(raw)
+    if not is_http(text):
+        raise ValueError("must be a URL such as http://host:port or https://host/path")
+    return text.rstrip("/")
 
 
 def _public_url(raw: object) -> str:
-    text = _url("http", "https")(raw)
-    parts = urlsplit(text)
-    if parts.username is not None or parts.query or parts.fragment:
-        raise ValueError("must be a URL without user name, query or fragment")
-    if len(text.encode()) > 200:
-        raise ValueError("must be at most 200 bytes long: it is published in NodeRegistry")
-    return text
+    try:
+        return base_url(_text(raw), max_length=MAX_ENDPOINT)  # as who reads NodeRegistry takes it
+    except InvalidInput as error:
+        raise ValueError(f"can't be published in NodeRegistry: {error}") from None
 
 
 def _whole(low: int, high: int) -> Callable[[object], int]:
@@ -178,7 +172,7 @@ class Settings:
     """The node's settings. Durations are seconds, sizes are bytes."""
 
     # chain
-    rpc_url: str = field(repr=False, metadata=_by(_url("http", "https"), "JSON-RPC endpoint of the chain"))
+    rpc_url: str = field(repr=False, metadata=_by(_url, "JSON-RPC endpoint of the chain"))
     chain_id: int | None = field(default=None, metadata=_by(_whole(1, 2**63), "refuse any other chain"))
     deployment: Path | None = field(
         default=None, metadata=_by(_path, "JSON file with the contracts' addresses; default: the standard ones")
@@ -219,7 +213,7 @@ class Settings:
         metadata=_by(_text, "metadata blocks: file:///folder, kubo:…, or a gateway; default: beside the ledger"),
     )
     gateways: tuple[str, ...] = field(
-        default=(), metadata=_by(_list(_url("http", "https")), "IPFS gateways to ask where the store lacks a block")
+        default=(), metadata=_by(_list(_url), "IPFS gateways to ask where the store lacks a block")
     )
 
     # listening
@@ -344,9 +338,7 @@ class Settings:
     )
     telemetry: str | None = field(
         default=None,
-        metadata=_by(
-            _url("http", "https"), "base URL of an OpenTelemetry collector (OTLP/HTTP); needs nvm-chain[otel]"
-        ),
+        metadata=_by(_url, "base URL of an OpenTelemetry collector (OTLP/HTTP); needs nvm-chain[otel]"),
     )
     log_level: str = field(
         default="info", metadata=_by(_choice("debug", "info", "warning", "error"), "least serious event that is logged")
@@ -425,7 +417,7 @@ def load(environ: Mapping[str, str] | None = None, path: Path | None = None) -> 
             try:
                 values[setting.name] = setting.metadata["parse"](raw)
             except ValueError as error:
-                problems.append(f"{where} is {_show(raw)}: it {error}")
+                problems.append(f"{where} is {_show(raw) if setting.repr else _show_url(raw)}: it {error}")
         elif setting.default is MISSING:
             problems.append(f"{PREFIX}{setting.name.upper()} is not set: {setting.metadata['doc']}")
     _cross_check(values, problems)
@@ -453,8 +445,13 @@ def _show_value(value: object) -> str:
 
 def _show(raw: object) -> str:
     """The value as the operator wrote it, shortened; user info of URLs (tokens of RPC providers) is left out."""
-    text = re.sub(r"//[^/@\s]*@", "//…@", str(raw))
+    text = re.sub(r"//\S*@", "//…@", str(raw))
     return repr(text if len(text) <= 80 else text[:77] + "…")
+
+
+def _show_url(raw: object) -> str:
+    """The same of a setting whose whole value may be a credential: of a URL scheme, host and port."""
+    return _show(without_secrets(raw) if isinstance(raw, str) else raw)
 
 
 def _nearest(name: str, known: set[str], prefix: str = "") -> str:
@@ -508,18 +505,3 @@ def _cross_check(values: Mapping[str, Any], problems: list[str]) -> None:
     for one in values.get("allow_local_providers", ()):
         if one.host in ("0.0.0.0", "::"):
             problems.append(f"{PREFIX}ALLOW_LOCAL_PROVIDERS: {one} names no server; write its own address")
-    if "public_url" in has and values["public_url"].startswith("http://"):
-        host = urlsplit(values["public_url"]).hostname or ""
-        if not _is_local(host):
-            shown = _show(values["public_url"])
-            problems.append(f"{PREFIX}PUBLIC_URL is {shown}: keys would travel in the clear; use https")
-
-
-def _is_local(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return address.is_loopback or address.is_private

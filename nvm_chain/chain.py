@@ -18,7 +18,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
-from urllib.parse import urlsplit
 
 import aiohttp
 from eth_utils.address import to_checksum_address
@@ -28,6 +27,8 @@ from nvm_chain.abi import CONTRACTS, Abi, Call, Event
 from nvm_chain.contract_errors import refusal
 from nvm_chain.errors import ChainUnavailable, ContractRefused, InvalidInput, NotFound, TransactionFailed
 from nvm_chain.rpc import Endpoint
+from nvm_chain.text import show
+from nvm_chain.urls import is_http, without_secrets
 from nvm_chain.wallet import Wallet
 
 if TYPE_CHECKING:
@@ -391,12 +392,9 @@ async def open_chain(
     request_seconds: for one request. Raises InvalidInput for a malformed URL, ChainUnavailable when nothing answers,
     when what answers is no JSON-RPC endpoint, or when it is another chain.
     """
-    parts = urlsplit(rpc_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        shown = f"{parts.scheme}://{parts.hostname}" if parts.hostname else rpc_url.partition("/")[0].rpartition("@")[2]
-        raise InvalidInput(f"RPC URL {shown!r} has the wrong form: write http://host:port or https://host/path")
-    # Paths and user names of RPC URLs often are credentials, so messages show host and port only.
-    where = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+    where = without_secrets(rpc_url)
+    if not is_http(rpc_url):
+        raise InvalidInput(f"RPC URL {show(where)} has the wrong form: write http://host:port or https://host/path")
     endpoint = Endpoint(rpc_url, request_seconds)
     try:
         answer = await _rpc(endpoint, where, "eth_chainId", ())

@@ -43,6 +43,25 @@ def base_url(url: object, *, allow_http: bool = False, max_length: int = 500) ->
     return url.rstrip("/")
 
 
+def is_http(url: str) -> bool:
+    """Whether `url` is http or https and names a host, and a port, if any, that there can be."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(host) and port != 0 and not re.search(r"\s", url)
+
+
+def without_secrets(url: str) -> str:
+    """Scheme, host and port of a URL of any form, for messages: user names and paths often are credentials."""
+    scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if "@" in rest and "@" not in authority:
+        authority = "…"  # a slash in a password, perhaps: where that ends, nobody can say
+    return scheme + separator + authority.rpartition("@")[2]
+
+
 def is_loopback(host: str) -> bool:
     """Whether `host`, as written in a URL, is this machine: `localhost`, 127.0.0.0/8 or ::1."""
     if host == "localhost":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import socket
 import traceback
@@ -54,9 +55,15 @@ async def rpc(answers: Answers) -> AsyncIterator[tuple[str, list[Any]]]:
         yield url, seen
 
 
-@pytest.mark.parametrize("url", ["", "localhost:8545", "ws://localhost:8545", "http://", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "localhost:8545", "ws://localhost:8545", "http://", "file:///etc/passwd", "http://host name:8545"),
+        *("http://127.0.0.1:85450", "http://127.0.0.1:0", "http://[::1", "http://a:x", "http://[g]:1"),
+    ],
+)
 async def test_a_url_of_another_form_is_refused(url: str) -> None:
-    with pytest.raises(InvalidInput, match="http://host:port"):
+    with pytest.raises(InvalidInput, match=re.escape(f'"{url.removesuffix("/etc/passwd")}" has the wrong form')):
         async with open_chain(url):
             pass
 
@@ -131,6 +138,19 @@ async def test_the_credentials_in_an_rpc_url_are_in_no_traceback() -> None:
             async with open_chain(f"{url}/v2/{key}"):
                 pass
     assert key not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_an_ipv6_endpoint_keeps_its_brackets_in_messages() -> None:
+    with pytest.raises(ChainUnavailable, match=re.escape("nothing answers at http://[::1]:9")):
+        async with open_chain("http://[::1]:9"):
+            pass
+
+
+async def test_a_password_that_ends_the_host_too_early_is_not_shown() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        async with open_chain("http://user:hunter/2@rpc.example"):
+            pass
+    assert "hunter" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["ws://user:hunter2@rpc.example/v2/hunter2", "user:hunter2@rpc.example:1/hunter2"])

@@ -9,6 +9,8 @@ import pytest
 
 from node_proxy import identity as identities
 from node_proxy.config import ConfigInvalid, HostPort, describe, load
+from nvm_chain.did_document import Service
+from nvm_chain.errors import InvalidInput
 
 KEY = "0x" + "11" * 32
 OTHER = "0x" + "22" * 32
@@ -95,17 +97,41 @@ def test_a_broken_or_missing_file_is_a_mistake(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://node.example.org", "https://u:p@node.example.org", "https://n.example/?a=b", "ftp://x"]
+    "url",
+    [
+        *("http://node.example.org", "https://u:p@node.example.org", "https://n.example/?a=b", "ftp://x"),
+        *("http://a:99999", "https://exa mple.org", "https://Node.example.org", "http://192.168.1.2", "https://[::1"),
+        *("https://nöde.example", "https://n.example/#x", "https://n.example/" + 200 * "x"),
+    ],
 )
 def test_a_public_url_is_https_and_bare(url: str) -> None:
+    """What NodeRegistry holds is written into metadata, which takes no other."""
     assert "NVM_NODE_PUBLIC_URL" in problems(NVM_NODE_PUBLIC_URL=url)[0]
+    with pytest.raises(InvalidInput):
+        Service("0x" + 20 * "11", url)
 
 
 @pytest.mark.parametrize(
-    "url", ["https://node.example.org", "http://127.0.0.1:1", "http://localhost:1", "http://192.168.1.2"]
+    "url",
+    ["https://node.example.org", "https://n.example/ai", "http://127.0.0.1:1", "http://localhost:1", "http://[::1]"],
 )
 def test_a_local_public_url_may_be_http(url: str) -> None:
-    assert load({**GOOD, "NVM_NODE_PUBLIC_URL": url + "/"}).origin == url
+    assert load({**GOOD, "NVM_NODE_PUBLIC_URL": url + "/"}).origin == Service("0x" + 20 * "11", url).endpoint == url
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:85450", "http://[::1", "http://a:x", "http://", "localhost:8545"])
+def test_a_malformed_rpc_url_is_a_mistake_that_names_it(url: str) -> None:
+    assert problems(NVM_NODE_RPC_URL=url) == [
+        f"NVM_NODE_RPC_URL is '{url}': it must be a URL such as http://host:port or https://host/path"
+    ]
+    assert f"'{url}'" in problems(NVM_NODE_GATEWAYS=url)[0]
+
+
+@pytest.mark.parametrize(
+    "url", ["https://rpc.example:99999/v2/hunter2", "http://user:hunter2@rpc.example:x", "http://user:hunter2/x@h:1"]
+)
+def test_a_malformed_rpc_url_is_named_without_its_credentials(url: str) -> None:
+    assert "hunter2" not in problems(NVM_NODE_RPC_URL=url)[0]
 
 
 def test_a_key_that_is_none_is_refused_without_being_shown() -> None:

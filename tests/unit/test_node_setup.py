@@ -63,6 +63,9 @@ def test_init_never_overwrites_and_leaves_nothing_behind_after_a_mistake(tmp_pat
     assert "rpc_url" in wrong.stderr
     assert "bind" in wrong.stderr
     assert list(folder.iterdir()) == []
+    malformed = node("init", str(folder), "--rpc-url", "http://127.0.0.1:85450")
+    assert (malformed.exit_code, "'http://127.0.0.1:85450'" in malformed.stderr) == (2, True)
+    assert list(folder.iterdir()) == []
 
     assert node("init", str(folder), "--rpc-url", RPC).exit_code == 0
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
