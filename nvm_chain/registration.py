@@ -130,7 +130,7 @@ async def prepare_registration(
         notes=draft.notes,
         image=draft.image,
         offers=tuple([await _summary(chain, deployment, store, offer) for offer in draft.offers]),
-        services=tuple(Service(node.account, node.endpoint) for node in nodes),
+        services=tuple(_service(node) for node in nodes),
         sealed=_seal(chain, deployment, did, owner, draft.definition, nodes, draft.expires, on_step),
         created=now,
         updated=now,
@@ -159,6 +159,8 @@ async def prepare_update(
 ) -> Prepared:
     """A new metadata version. None keeps what is there; a definition is sealed anew to the nodes' current keys.
 
+    A node whose registered endpoint is no base URL is left out of the services, and `on_step` is told: no node keeps
+    the builder from changing anything.
     Raises NotAssetOwner, AssetUnknown, and what reading the present metadata raises.
     """
     view = await chain.call(deployment.views.describe(did))
@@ -185,7 +187,7 @@ async def prepare_update(
                 if o.offer.rule_at(now) is not None
             ]
         ),
-        services=tuple(Service(node.account, node.endpoint) for node in serving),
+        services=_services(serving, on_step),
         sealed=old.sealed
         if definition is None
         else _seal(chain, deployment, did, owner, definition, serving, expires, on_step),
@@ -225,6 +227,26 @@ async def _usable_nodes(chain: Chain, deployment: Deployment, accounts: Sequence
         if not node.active:
             raise NodeNotUsable({"node": node.account})
     return nodes
+
+
+def _service(node: Node) -> Service:
+    try:
+        return Service(node.account, node.endpoint)
+    except InvalidInput as error:
+        raise InvalidInput(
+            f"node {node.account} has no usable endpoint in NodeRegistry: {error}; "
+            f"name another node, or wait until its operator has corrected it"
+        ) from None
+
+
+def _services(nodes: Sequence[Node], on_step: Step) -> tuple[Service, ...]:
+    services = []
+    for node in nodes:
+        try:
+            services.append(_service(node))
+        except InvalidInput as error:
+            on_step(f"{error}; it is left out of the services")
+    return tuple(services)
 
 
 def _seal(

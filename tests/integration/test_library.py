@@ -262,6 +262,36 @@ async def test_an_update_seals_anew_and_keeps_what_it_does_not_change(world: Wor
     assert opened.definition == rotated
 
 
+async def test_a_node_with_an_invalid_endpoint_stops_no_update_and_is_left_out(world: World) -> None:
+    plan = await world.plan()
+    second = LocalWallet(Secret(KEYS[3]))
+    nodes = world.deployment.nodes
+    await world.chain.send(nodes.register(public_key_of(generate_private_key()), "https://second.example"), second)
+    did = await world.assistant(plan, nodes=[world.node.address, second.address])
+    await world.chain.send(nodes.set_endpoint("http://a:99999"), second)
+
+    with pytest.raises(InvalidInput, match=f"node {second.address} has no usable endpoint") as caught:
+        await world.assistant(plan, salt=named_salt("other"), nodes=[second.address])
+    assert "http://a:99999" in str(caught.value)
+
+    said: list[str] = []
+    prepared = await prepare_update(
+        world.chain,
+        world.deployment,
+        world.store,
+        world.builder.address,
+        did,
+        title="Better",
+        definition=DEFINITION,
+        on_step=said.append,
+    )
+    await publish(world.chain, world.store, world.builder, prepared)
+    metadata = (await resolve(world.chain, world.deployment, world.store, did)).metadata
+    assert (metadata.title, [service.node for service in metadata.services]) == ("Better", [world.node.address])
+    assert {sealed.node for sealed in metadata.sealed} == {world.node.address, second.address}
+    assert any(second.address in line and "left out" in line for line in said)
+
+
 async def test_only_the_owner_updates_an_assistant(world: World) -> None:
     did = await world.assistant(await world.plan())
     with pytest.raises(NotAssetOwner, match=world.subscriber.address):
