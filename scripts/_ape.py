@@ -21,6 +21,7 @@ from nvm_chain.chain import Chain, open_chain
 from nvm_chain.cli.session import exit_code
 from nvm_chain.deployments import Deployment
 from nvm_chain.errors import InvalidInput, NvmError
+from nvm_chain.text import show
 from nvm_chain.wallet import LocalWallet, Wallet
 
 Job = Callable[[Chain, Deployment, Wallet], Awaitable[Mapping[str, Any]]]
@@ -82,12 +83,18 @@ def run(provider: Any, account: str | None, job: Job) -> None:
         sys.exit(exit_code(error))
 
 
+def _test_account(name: str) -> Any:
+    number, there_are = name.removeprefix("TEST::"), len(accounts.test_accounts)
+    if not (number.isascii() and number.isdecimal() and len(number) < 9 and int(number) < there_are):
+        raise InvalidInput(f"Ape has no test account {show(name)}: write TEST::0 to TEST::{there_are - 1}")
+    return accounts.test_accounts[int(number)]
+
+
 def _wallet(provider: Any, account: str | None) -> Wallet:
     if account is None and os.environ.get("NVM_PRIVATE_KEY"):
         return LocalWallet.from_env()
     if account is None or account.startswith("TEST::"):
-        index = int((account or "TEST::0").removeprefix("TEST::"))
-        return ApeWallet(accounts.test_accounts[index], provider)
+        return ApeWallet(_test_account(account or "TEST::0"), provider)
     try:
         return ApeWallet(accounts.load(account), provider)
     except KeyError:
