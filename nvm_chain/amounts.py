@@ -9,6 +9,9 @@ from nvm_chain.abi import ZERO_ADDRESS
 from nvm_chain.errors import InvalidInput
 from nvm_chain.text import show
 
+MAX_DIGITS = 78
+"""Of 2**256 - 1, the largest number on the chain. Python itself refuses numbers of more than 4,300 digits."""
+
 _NUMBER = re.compile(r"([0-9][0-9_]*)(?:\.([0-9]+))?")
 _DURATION = re.compile(r"([0-9]+)\s*([a-z]*)")
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
@@ -63,6 +66,15 @@ def parse_amount(text: str, currency: Currency) -> int:
     return parse_units(number, units[unit])
 
 
+def parse_whole(digits: str) -> int:
+    """A whole number in ASCII digits, without a sign. Raises InvalidInput, also for more than MAX_DIGITS."""
+    if not (digits.isascii() and digits.isdecimal()):
+        raise InvalidInput(f"{show(digits)} is not a whole number: write digits only, like 100")
+    if len(digits) > MAX_DIGITS:
+        raise InvalidInput(f"{show(digits)} has {len(digits)} digits: the contracts hold at most {MAX_DIGITS}")
+    return int(digits)
+
+
 def parse_units(number: str, decimals: int) -> int:
     """`number` x 10**decimals, exactly. Raises InvalidInput when a digit would be lost."""
     match = _NUMBER.fullmatch(number)
@@ -74,7 +86,7 @@ def parse_units(number: str, decimals: int) -> int:
         raise InvalidInput(
             f"{show(number)} has more than {decimals} decimal places: the smallest amount is 1 base unit"
         )
-    return int(whole + fraction.ljust(decimals, "0"))
+    return parse_whole(whole.lstrip("0") + fraction.ljust(decimals, "0") or "0")
 
 
 def format_units(amount: int, decimals: int) -> str:
@@ -92,7 +104,7 @@ def parse_duration(text: str) -> int:
     unit = _SECOND_NAMES.get(match[2], match[2]) if match else ""
     if not match or unit not in _SECONDS:
         raise InvalidInput(f"{show(text)} is not a duration: write a number and s, min, h, d or w, like 30d")
-    return int(match[1]) * _SECONDS[unit]
+    return parse_whole(match[1]) * _SECONDS[unit]
 
 
 def format_duration(seconds: int) -> str:
@@ -109,5 +121,5 @@ def parse_share(text: str) -> int:
     if text.endswith("%"):
         return parse_units(text[:-1].strip(), 2)
     if match := re.fullmatch(r"([0-9]+)\s*bps?", text):
-        return int(match[1])
+        return parse_whole(match[1])
     raise InvalidInput(f"{show(text)} is not a share: write a percentage like 12.5%, or basis points like 1250bp")

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from nvm_chain.amounts import parse_whole
 from nvm_chain.chain import Chain
 from nvm_chain.cli.types import DID, PLAN, Parsed
 from nvm_chain.deployments import Deployment
@@ -17,6 +18,7 @@ from nvm_chain.did import Did
 from nvm_chain.entries import Entry
 from nvm_chain.errors import InvalidInput
 from nvm_chain.plans import PlanId
+from nvm_chain.text import show
 from nvm_chain.wallet import Wallet
 from scripts._ape import run, script
 
@@ -24,9 +26,9 @@ from scripts._ape import run, script
 def _entry(text: str) -> Entry:
     subscriber, _, used = text.partition("=")
     calls, _, credits = used.partition(":")
-    if not calls.isdecimal() or not credits.isdecimal():
-        raise InvalidInput(f"{text!r} is not an entry: write SUBSCRIBER=CALLS:CREDITS, like 0x…=3:7")
-    return Entry(subscriber, int(calls), int(credits))
+    if not (used.isascii() and calls.isdecimal() and credits.isdecimal()):
+        raise InvalidInput(f"{show(text)} is not an entry: write SUBSCRIBER=CALLS:CREDITS, like 0x…=3:7")
+    return Entry(subscriber, parse_whole(calls), parse_whole(credits))
 
 
 @script("settle")

@@ -8,11 +8,12 @@ from typing import Any
 import click
 
 from nvm_chain.address import address
-from nvm_chain.amounts import parse_duration, parse_share
+from nvm_chain.amounts import parse_duration, parse_share, parse_whole
 from nvm_chain.assets import OfferInput
 from nvm_chain.did import Did
 from nvm_chain.errors import InvalidInput
 from nvm_chain.plans import Payee, PlanId
+from nvm_chain.text import show
 
 
 class Parsed(click.ParamType):
@@ -33,16 +34,16 @@ class Parsed(click.ParamType):
 def _payee(text: str) -> Payee:
     account, separator, share = text.rpartition("=")
     if not separator:
-        raise InvalidInput(f"{text!r} is not a payee: write ADDRESS=SHARE, like 0x…=30%")
+        raise InvalidInput(f"{show(text)} is not a payee: write ADDRESS=SHARE, like 0x…=30%")
     return Payee(account, parse_share(share))
 
 
 def _offer(text: str) -> OfferInput:
     plan, _, rule = text.partition("=")
-    low, _, high = (rule or "1").partition("-")
-    if not (text.isascii() and low.isdecimal() and (high or low).isdecimal()):
-        raise InvalidInput(f"{text!r} is not an offer: write PLAN, PLAN=CREDITS or PLAN=MIN-MAX, like 0x…=1-5")
-    return OfferInput(PlanId.parse(plan), int(low), int(high or low))
+    low, dash, high = (rule or "1").partition("-")
+    if not (text.isascii() and low.isdecimal() and (high if dash else low).isdecimal()):
+        raise InvalidInput(f"{show(text)} is not an offer: write PLAN, PLAN=CREDITS or PLAN=MIN-MAX, like 0x…=1-5")
+    return OfferInput(PlanId.parse(plan), parse_whole(low), parse_whole(high if dash else low))
 
 
 ADDRESS = Parsed("address", address, str)

@@ -57,6 +57,26 @@ def test_ambiguous_or_inexact_amounts_are_refused_with_an_example(text: str, say
         ETH.parse(text)
 
 
+@pytest.mark.parametrize("digits", ["9" * 79, "9" * 5_000])
+def test_a_number_that_no_contract_holds_is_refused_whatever_its_length(digits: str) -> None:
+    """Python refuses to read more than 4,300 digits."""
+    for parse, text in (
+        (ETH.parse, f"{digits} wei"),
+        (ETH.parse, f"{digits}.5 ETH"),
+        (parse_duration, f"{digits}d"),
+        (parse_share, f"{digits}%"),
+        (parse_share, f"{digits}bp"),
+    ):
+        with pytest.raises(InvalidInput, match="digits: the contracts hold at most 78") as caught:
+            parse(text)
+        assert len(str(caught.value)) < 200
+
+
+def test_leading_and_closing_zeros_are_no_digits_of_a_number() -> None:
+    assert ETH.parse("0" * 5_000 + "1 wei") == 1
+    assert ETH.parse("1." + "0" * 5_000 + " ETH") == 10**18
+
+
 def test_a_token_has_no_wei() -> None:
     with pytest.raises(InvalidInput, match=r"write 0\.1 USDC or 100 base"):
         USDC.parse("5 wei")
