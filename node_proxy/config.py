@@ -468,7 +468,7 @@ def _read_toml(path: Path | None, problems: list[str]) -> dict[str, object]:
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         problems.append(f"the configuration file {path} can't be read: {error.strerror or error}")
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         problems.append(f"the configuration file {path} isn't TOML: {error}")
     return {}
 

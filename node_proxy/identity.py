@@ -116,7 +116,7 @@ def decrypt(path: Path, password: Secret) -> Secret:
         return Secret(bytes(Account.decrypt(json.loads(path.read_text("utf-8")), password.reveal())))
     except OSError as error:
         reason = error.strerror or "it can't be read"
-    except (ValueError, KeyError, TypeError, NotImplementedError):
+    except (ValueError, KeyError, TypeError, NotImplementedError, RecursionError):
         # The cause stays out: it may carry parts of what was decrypted.
         reason = "the password is wrong, or the file isn't a keystore (Web3 Secret Storage v3)"
     raise ConfigInvalid([f"{path} doesn't open: {reason}"])

@@ -177,7 +177,7 @@ class AccessNode:
                 parsed = json.loads(raw) if answer.content_type == "application/json" else None
         except TimeoutError as error:
             raise NodeUnavailable(f"the access node {self.url} did not answer in time: try again") from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
             raise NodeUnavailable(f"no access node answers at {self.url}: check the URL, or try again") from error
         if not isinstance(parsed, dict):
             raise NodeUnavailable(f"{self.url} answered HTTP {status} without JSON: is it an access node?")

@@ -10,7 +10,6 @@ A call is simulated before it is sent, so that what the contract refuses costs n
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -449,7 +448,7 @@ async def _rpc(endpoint: Endpoint, where: str, method: str, params: Sequence[Any
         raise ChainUnavailable(f"{where} did not answer {method} in time: try again, or use another RPC URL") from error
     except (aiohttp.ClientError, OSError) as error:
         raise ChainUnavailable(f"nothing answers at {where}: start the chain's node, or correct the RPC URL") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ChainUnavailable(
             f"{where} answered {method} with something that is not JSON: is it an RPC URL?"
         ) from error

@@ -121,7 +121,7 @@ class Deployment:
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
             return cls(**{field.name: raw[field.name] for field in fields(cls)})
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             names = ", ".join(field.name for field in fields(cls))
             raise InvalidInput(f"{path} is not a deployment file with the addresses {names}: {error}") from error
 

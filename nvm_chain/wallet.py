@@ -78,7 +78,7 @@ class LocalWallet:
             keystore = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise InvalidInput(f"no keystore file {path}: make one with `nvm-chain wallet new`") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InvalidInput(f"{path} can't be read as a keystore file: {error}") from error
         from eth_account import Account
 

@@ -108,6 +108,8 @@ def _text(path: Path) -> str:
 def _json(path: Path) -> Any:
     try:
         return json.loads(_text(path))
+    except RecursionError:
+        raise InvalidInput(f"{path} is nested too deeply") from None
     except ValueError:
         # The decoder's message can quote the file, and the file can hold a key.
         raise InvalidInput(f"{path} is not valid JSON") from None

@@ -104,7 +104,7 @@ def load(path: Path) -> Profiles:
         return Profiles()
     except OSError as error:
         raise InvalidInput(f"the configuration file {path} can't be read: {error.strerror or error}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"the configuration file {path} isn't TOML: {error}") from error
     current, profiles = data.pop("profile", DEFAULT), data.pop("profiles", {})
     if data:

@@ -92,6 +92,8 @@ async def test_another_chain_than_expected_names_both() -> None:
         (200, "application/json", '"hello"', "not JSON-RPC"),
         (200, "application/json", '{"jsonrpc":"2.0","id":0,"result":"mainnet"}', "not an Ethereum RPC"),
         (200, "application/octet-stream", "\xff\xfe", "not JSON"),
+        (200, "application/json", "[" * 100_000, "not JSON"),
+        (200, "application/json", "9" * 5_000, "not JSON"),
         (404, "text/html", "no", "HTTP 404"),
         (401, "application/json", "{}", "HTTP 401"),
         (502, "text/html", "bad gateway", "HTTP 502"),

@@ -22,6 +22,8 @@ def run(*arguments: str, config: Path, **variables: str) -> Result:
     ("content", "said"),
     [
         ("profile = ", "isn't TOML"),
+        ("a = " + "[" * 100_000, "isn't TOML"),
+        ("a = " + "9" * 5_000, "isn't TOML"),
         ("colour = 'red'", "means nothing"),
         ("[profiles.default]\nnetwrok = 'base'", "did you mean network?"),
         ("[profiles.default]\nnetwork = 5", "must be a text"),

@@ -89,9 +89,10 @@ def test_an_empty_or_missing_secret_file_is_a_mistake(tmp_path: Path, content: s
 
 def test_a_broken_or_missing_file_is_a_mistake(tmp_path: Path) -> None:
     file = tmp_path / "node.toml"
-    file.write_text("rpc_url = ")
-    with pytest.raises(ConfigInvalid, match="isn't TOML"):
-        load(GOOD, file)
+    for content in ("rpc_url = ", "rpc_url = " + "[" * 100_000, "chain_id = " + "9" * 5_000):
+        file.write_text(content)
+        with pytest.raises(ConfigInvalid, match="isn't TOML"):
+            load(GOOD, file)
     with pytest.raises(ConfigInvalid, match="can't be read"):
         load(GOOD, tmp_path / "none.toml")
 

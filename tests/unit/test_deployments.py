@@ -56,7 +56,7 @@ def test_a_deployment_file_gives_the_same_addresses(tmp_path: Path) -> None:
     assert Deployment.load(file) == Deployment.standard()
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"lens": "0x12"}'])
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"lens": "0x12"}', "[" * 100_000])
 def test_a_deployment_file_that_is_none_is_named(tmp_path: Path, content: str) -> None:
     file = tmp_path / "deployment.json"
     file.write_text(content)
