@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,21 @@ async def test_the_demo_tells_the_main_job_and_its_figures_add_up(tmp_path: Path
     assert "402 plan_required" in told
     assert "402 credits_exhausted" in told
     assert re.search(r"4 answered, 4 refused", told)
+
+
+def test_an_interrupt_while_packages_are_imported_ends_the_demo_like_any_other(tmp_path: Path) -> None:
+    package = tmp_path / "openai"
+    package.mkdir()
+    (package / "__init__.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    ended = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "demo.py")],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout.strip(), ended.stderr) == (130, "Everything has ended.", "")
 
 
 async def test_a_world_that_is_kept_answers_whoever_follows_its_advice(tmp_path: Path) -> None:
