@@ -124,7 +124,8 @@ interface IAssetRegistry {
     // ------------------------------------------------------------------------------------------------------ owner
 
     /// @notice Registers an assistant owned by the caller. Offers take effect at once.
-    /// @dev Reverts with AssetExists, NoMetadata, NoPlan, NoNode, PlanNotUsable, InvalidRule, OfferExists, NodeNotUsable, TooMany.
+    /// @dev Emits AssetRegistered, NodeChanged per node, OfferChanged per offer. Reverts with AssetExists, NoMetadata, NoPlan, NoNode,
+    /// TooMany, NodeNotUsable, NodeExists (named twice), OfferExists (named twice), PlanNotUsable, InvalidRule.
     function register(bytes32 salt, bytes32 metadata, OfferInput[] calldata offers, address[] calldata nodes)
         external
         returns (bytes32 did);
@@ -133,38 +134,46 @@ interface IAssetRegistry {
     function didOf(address owner, bytes32 salt) external view returns (bytes32);
 
     /// @notice Publishes a new metadata version (also: rotation of the sealed secret).
+    /// @dev Emits MetadataChanged. Reverts with AssetUnknown, NotAssetOwner, NoMetadata.
     function setMetadata(bytes32 did, bytes32 metadata) external;
     /// @notice Adds an offer, in force at once: no call was served under it before.
+    /// @dev Emits OfferChanged. Reverts with AssetUnknown, NotAssetOwner, OfferExists, TooMany, PlanNotUsable, InvalidRule.
     function addOffer(bytes32 did, OfferInput calldata offer) external;
     /// @notice Schedules a new rule after NOTICE_PERIOD. A change not yet in force is replaced, with a full notice period.
     /// The plan must be the caller's; sales may have ended.
-    /// @dev Reverts with OfferUnknown, OfferClosing, PlanNotUsable, InvalidRule, and with ChangeTooSoon while calls may still settle under the rule before the current one.
+    /// @dev Emits OfferChanged. Reverts with AssetUnknown, NotAssetOwner, OfferUnknown, OfferClosing, PlanNotUsable, InvalidRule, and
+    /// with ChangeTooSoon while calls may still settle under the rule before the current one.
     function changeOffer(bytes32 did, OfferInput calldata offer) external;
     /// @notice Closes an offer after NOTICE_PERIOD; its place is free for another one SETTLEMENT_WINDOW later. The DID's owner
     /// may, and so may the plan's: whoever takes over a plan is not bound to the assets that it opened before.
-    /// @dev Reverts with AssetUnknown, NotAssetOwner, OfferUnknown, OfferClosing.
+    /// @dev Emits OfferClosed. Reverts with AssetUnknown, NotAssetOwner, OfferUnknown, OfferClosing.
     function closeOffer(bytes32 did, bytes32 planId) external;
     /// @notice Lets a node serve and settle the asset.
+    /// @dev Emits NodeChanged. Reverts with AssetUnknown, NotAssetOwner, NodeNotUsable, NodeExists, TooMany.
     function addNode(bytes32 did, address node) external;
     /// @notice Stops a node; it may settle what it served until `until`, at most SETTLEMENT_WINDOW from now, or not at
     /// all (`until` <= now).
+    /// @dev Emits NodeChanged. Reverts with AssetUnknown, NotAssetOwner, NodeUnknown, UntilTooLate.
     function removeNode(bytes32 did, address node, uint40 until) external;
     /// @notice Deactivates (calls end, what was served still settles for SETTLEMENT_WINDOW) or activates the asset again.
+    /// @dev Emits ActiveChanged, unless it is so already. Reverts with AssetUnknown, NotAssetOwner.
     function setActive(bytes32 did, bool active) external;
     /// @notice Offers the asset to `to`; zero withdraws the offer.
+    /// @dev Emits AssetTransferOffered. Reverts with AssetUnknown, NotAssetOwner.
     function offerAsset(bytes32 did, address to) external;
     /// @notice Accepts an offered asset. Offers under the previous owner's plans stay until somebody closes them.
+    /// @dev Emits AssetTransferred. Reverts with AssetUnknown, NotPendingOwner.
     function acceptAsset(bytes32 did) external;
 
     // ------------------------------------------------------------------------------------------------------ reads
 
     /// @notice The asset's record. Reverts with AssetUnknown.
     function asset(bytes32 did) external view returns (Asset memory);
-    /// @notice All offers of the asset, closed ones included until their place is taken.
+    /// @notice All offers of the asset, closed ones included until their place is taken. Reverts with AssetUnknown.
     function offers(bytes32 did) external view returns (Offer[] memory);
     /// @notice The offer of one plan. Reverts with OfferUnknown.
     function offer(bytes32 did, bytes32 planId) external view returns (Offer memory);
-    /// @notice The asset's nodes and until when each may serve (type(uint40).max = until removed).
+    /// @notice The asset's nodes and until when each may serve (type(uint40).max = until removed). Reverts with AssetUnknown.
     function nodes(bytes32 did) external view returns (address[] memory accounts, uint40[] memory until);
     /// @notice What settlement obeys now: for SETTLEMENT_WINDOW after a change the union of the old and the new rule.
     /// @return authorised Whether `node` may settle (did, planId) now.
@@ -174,6 +183,7 @@ interface IAssetRegistry {
         external
         view
         returns (bool authorised, uint64 min, uint64 max);
-    /// @notice CIDv1 (raw, sha2-256, base32 lower case) of the current metadata block, computed from its digest.
+    /// @notice CIDv1 (raw, sha2-256, base32 lower case) of the current metadata block, computed from its digest. Reverts with
+    /// AssetUnknown.
     function cid(bytes32 did) external view returns (string memory);
 }

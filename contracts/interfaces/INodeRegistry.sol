@@ -57,13 +57,17 @@ interface INodeRegistry {
     // solhint-disable-next-line func-name-mixedcase
     function MAX_ENDPOINT() external view returns (uint256);
 
-    /// @notice Registers the caller as a node.
+    /// @notice Registers the caller as a node, or brings it back after its retirement.
+    /// @dev Emits NodeRegistered, and KeyChanged unless it comes back with its key. Reverts with NodeExists, InvalidEndpoint, NotOnCurve.
     function register(Key calldata key, string calldata endpoint) external;
     /// @notice Replaces the encryption key; the old one stays valid for `overlap` seconds.
+    /// @dev Emits KeyChanged. Reverts with NodeUnknown, NodeIsRetired, OverlapTooLong, SameKey, NotOnCurve.
     function rotateKey(Key calldata key, uint40 overlap) external;
     /// @notice Changes the base URL.
+    /// @dev Emits EndpointChanged. Reverts with NodeUnknown, NodeIsRetired, InvalidEndpoint.
     function setEndpoint(string calldata endpoint) external;
     /// @notice Retires the node; assets that name it may still settle with it until they remove it.
+    /// @dev Emits NodeRetired. Reverts with NodeUnknown, NodeIsRetired.
     function retire() external;
 
     /// @notice The node's record. Reverts with NodeUnknown.

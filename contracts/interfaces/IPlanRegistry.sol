@@ -235,7 +235,7 @@ interface IPlanRegistry is IERC1155 {
     /// units ever, waits for the next revenue. (Giving the first payee all of the remainder would let it withdraw what
     /// is another's once more revenue comes in.)
     /// @param metadata sha-256 digest of the metadata block (title, description); zero = none.
-    /// @dev Reverts with PlanExists, InvalidTerms, InvalidSplit.
+    /// @dev Emits PlanCreated. Reverts with PlanExists, InvalidTerms, InvalidSplit.
     function createPlan(bytes32 salt, Terms calldata terms, Payee[] calldata payees, bytes32 metadata)
         external
         returns (bytes32 planId);
@@ -243,19 +243,24 @@ interface IPlanRegistry is IERC1155 {
     /// @notice keccak256(abi.encode(chain id, this contract, owner, salt)).
     function planIdOf(address owner, bytes32 salt) external view returns (bytes32);
 
-    /// @notice Pauses or resumes sales; settlement and refunds go on. Reverts with NotPlanOwner, PlanUnknown, PlanNotOnSale
-    /// (retired).
+    /// @notice Pauses or resumes sales; settlement and refunds go on.
+    /// @dev Emits SalesPaused. Reverts with PlanUnknown, NotPlanOwner, PlanNotOnSale (retired).
     function setPaused(bytes32 planId, bool paused) external;
     /// @notice Ends sales for good.
+    /// @dev Emits PlanRetired. Reverts with PlanUnknown, NotPlanOwner.
     function retire(bytes32 planId) external;
     /// @notice Offers the plan to `to`; zero withdraws the offer.
+    /// @dev Emits PlanTransferOffered. Reverts with PlanUnknown, NotPlanOwner.
     function offerPlan(bytes32 planId, address to) external;
     /// @notice Accepts an offered plan. What the owner's share has earned so far stays withdrawable by the previous owner;
     /// what a refundable plan has earned by time and nobody has accrued yet goes to the new one.
+    /// @dev Emits PlanTransferred. Reverts with PlanUnknown, NotPendingOwner, Reentered.
     function acceptPlan(bytes32 planId) external;
     /// @notice Gives `units` to `subscriber` without payment on the chain (fiat sale, gift, promotion). Not counted
     /// against the purchase limit or the supply, possible while paused, not after `retire`. On a refundable plan granted
     /// credits are consumed last and never refunded.
+    /// @dev Emits Granted, TransferSingle, and what `accrue` emits. Reverts with PlanUnknown, NotPlanOwner, PlanNotOnSale (retired),
+    /// NoUnits, NoSubscriber, LimitOverflow, UnsafeRecipient, Reentered.
     function grant(bytes32 planId, address subscriber, uint48 units) external;
 
     // -------------------------------------------------------------------------------------------------- purchases
@@ -263,12 +268,15 @@ interface IPlanRegistry is IERC1155 {
     /// @notice Buys `units` of `planId` for `subscriber`; anybody may pay for anybody. Native plan: send exactly
     /// price x units. ERC-20 plan: approve it first and send nothing.
     /// @param maxPrice The most the payer accepts to pay in all, in base units.
-    /// @dev Reverts with PlanUnknown, PlanNotOnSale, SoldOut, PurchaseLimitReached, PriceAboveMaximum, WrongPayment,
-    /// NoUnits, NoSubscriber, UnsafeRecipient, LimitOverflow, TransferFailed.
+    /// @dev Emits Purchased, TransferSingle, and what `accrue` emits. Reverts with PlanUnknown, PlanNotOnSale, PriceAboveMaximum,
+    /// SoldOut, NoUnits, NoSubscriber, PurchaseLimitReached, LimitOverflow, WrongPayment, TransferFailed, UnsafeRecipient, Reentered.
     function purchase(bytes32 planId, address subscriber, uint48 units, uint256 maxPrice) external payable;
 
     /// @notice The same with an ERC-2612 permit of the caller for exactly the price; a permit that somebody else has
     /// already submitted does no harm as long as the allowance is there.
+    /// @dev Emits Purchased, TransferSingle, and what `accrue` emits. Reverts with PlanUnknown, PlanNotOnSale, PriceAboveMaximum,
+    /// SoldOut, NoUnits, NoSubscriber, PurchaseLimitReached, LimitOverflow, TokenRequired, WrongPayment, TransferFailed (no
+    /// allowance: a permit that fails has no error of its own), UnsafeRecipient, Reentered.
     function purchaseWithPermit(
         bytes32 planId,
         address subscriber,
@@ -283,6 +291,9 @@ interface IPlanRegistry is IERC1155 {
     /// @notice The same paid by `payer`'s EIP-3009 authorisation, submitted by anybody (gasless for the payer). The
     /// authorisation's value is price x units and its nonce is `authorisationNonce(planId, subscriber, units, salt)`,
     /// so that a relayer can't redirect it.
+    /// @dev Emits Purchased, TransferSingle, and what `accrue` emits. Reverts with PlanUnknown, PlanNotOnSale, SoldOut, NoUnits,
+    /// NoSubscriber, PurchaseLimitReached, LimitOverflow, TokenRequired, WrongPayment, TransferFailed (the token refuses the
+    /// authorisation), UnsafeRecipient, Reentered. The authorised value is the bound on the price.
     function purchaseWithAuthorisation(
         bytes32 planId,
         address subscriber,
@@ -310,8 +321,8 @@ interface IPlanRegistry is IERC1155 {
     /// Credits must be within [calls x min, calls x max] of the rule in force; what the balance doesn't cover is reported
     /// as a Shortfall and not taken. Credits that expired but were not cleared away can still be settled, for calls that
     /// were served before.
-    /// @dev Reverts with NodeNotAuthorised, WrongBatch, EmptyBatch, OutsideRule, VouchersRequired, and on a refundable plan
-    /// LimitOverflow.
+    /// @dev Emits Settled, and per entry TransferSingle and Shortfall. Reverts with VouchersRequired, EmptyBatch, NodeNotAuthorised,
+    /// WrongBatch, OutsideRule, Reentered, and on a refundable plan LimitOverflow.
     function settle(bytes32 did, bytes32 planId, uint64 batch, bytes32 receiptsRoot, bytes32[] calldata entries)
         external;
 
@@ -320,8 +331,10 @@ interface IPlanRegistry is IERC1155 {
     /// nobody can know beforehand. So it can't fail the batch: a wallet that does not say yes within VOUCHER_GAS makes a
     /// Shortfall of its whole entry, and the node may claim the same calls again in a later batch. A node checks each
     /// voucher when it is handed in.
-    /// @dev Reverts also with InvalidVoucher, if no wallet is there to be asked: then the node can know, and nothing is lost;
-    /// and with GasTooLow: a wallet always has its VOUCHER_GAS, so the sender can't make it fail.
+    /// @dev Emits Settled, and per entry TransferSingle and Shortfall. Reverts with VouchersRequired (not one per entry), EmptyBatch,
+    /// NodeNotAuthorised, WrongBatch, OutsideRule, Reentered, on a refundable plan LimitOverflow; with InvalidVoucher, if no
+    /// wallet is there to be asked: then the node can know, and nothing is lost; and with GasTooLow: a wallet always has its
+    /// VOUCHER_GAS, so the sender can't make it fail.
     function settleWithVouchers(
         bytes32 did,
         bytes32 planId,
@@ -339,19 +352,21 @@ interface IPlanRegistry is IERC1155 {
     /// @notice Announces that the caller wants back the paid credits or time that it holds now. Settlement goes on. What
     /// is bought later is not covered: neither a purchase nor a grant, by whomever, delays the refund or brings it forward.
     /// Announcing again covers everything and starts a new cooldown.
-    /// @dev Reverts with NotRefundable, NothingToRefund.
+    /// @dev Emits RefundAnnounced. Reverts with PlanUnknown, NotRefundable, NothingToRefund, Reentered.
     function announceRefund(bytes32 planId) external;
-    /// @notice Calls the announcement off. Reverts with RefundNotAvailable(0) if there is none.
+    /// @notice Calls the announcement off.
+    /// @dev Emits RefundAnnounced. Reverts with PlanUnknown, NotRefundable, RefundNotAvailable(0) if there is none, Reentered.
     function cancelRefund(bytes32 planId) external;
     /// @notice After the cooldown, pays the caller for the announced paid credits not consumed, floor(credits x price /
     /// creditsPerUnit), or seconds not elapsed, floor(seconds x price / duration); they are gone afterwards. Paid credits
     /// and time are used up before granted ones, and what was announced before what was bought later.
     /// @param to Who gets the money.
-    /// @dev Reverts with NotRefundable, RefundNotAvailable, NothingToRefund, TransferFailed.
+    /// @dev Emits Refunded, TransferSingle, and what `accrue` emits. Reverts with PlanUnknown, NotRefundable, RefundNotAvailable,
+    /// NothingToRefund, LimitOverflow, TransferFailed, Reentered.
     /// @return amount Base units.
     function takeRefund(bytes32 planId, address to) external returns (uint256 amount);
     /// @notice What `takeRefund` gives at this second's state, and from when it can be taken. Without an announcement
-    /// (`availableAt` 0) what one would cover.
+    /// (`availableAt` 0) what one would cover. Reverts with PlanUnknown.
     /// @return quantity Credits, or seconds on a time plan.
     /// @return amount Base units.
     /// @return availableAt Unix seconds; 0 = not announced.
@@ -360,17 +375,21 @@ interface IPlanRegistry is IERC1155 {
         view
         returns (uint256 quantity, uint256 amount, uint256 availableAt);
     /// @notice Moves to the plan's revenue what a refundable plan has earned from `subscriber` by expiry or elapsed time.
-    /// Anybody may call it; a purchase, a grant and a refund do it by themselves. Reverts with NotRefundable, LimitOverflow.
+    /// Anybody may call it; a purchase, a grant and a refund do it by themselves.
+    /// @dev Emits, where something has expired, CreditsExpired (on a credit plan), TransferSingle, RefundAnnounced (zero: an
+    /// announcement has nothing left to cover). Reverts with PlanUnknown, NotRefundable, LimitOverflow, Reentered.
     function accrue(bytes32 planId, address subscriber) external;
 
     // --------------------------------------------------------------------------------------------------- earnings
 
     /// @notice What `account` can withdraw from the plan now, in base units of the plan's token, protocol fee deducted.
-    /// Includes what it earned as a former owner. The fee's recipient asks with its own address.
+    /// Includes what it earned as a former owner. The fee's recipient asks with its own address. Reverts with PlanUnknown.
     function earnings(bytes32 planId, address account) external view returns (uint256);
-    /// @notice Sends `account` its earnings; anybody may call it. Reverts with NothingToWithdraw, TransferFailed.
+    /// @notice Sends `account` its earnings; anybody may call it.
+    /// @dev Emits Withdrawn. Reverts with PlanUnknown, NothingToWithdraw, TransferFailed, Reentered.
     function withdraw(bytes32 planId, address account) external returns (uint256 amount);
     /// @notice Sends the caller's earnings to `to`: for a payee that cannot receive.
+    /// @dev Emits Withdrawn. Reverts with PlanUnknown, NothingToWithdraw, TransferFailed, Reentered.
     function withdrawTo(bytes32 planId, address to) external returns (uint256 amount);
 
     // ------------------------------------------------------------------------------------------------------ reads
