@@ -45,12 +45,38 @@ abstract contract Ghost {
         uint256 paidIn;
         uint256 refundedOut;
         uint256 withdrawnOut;
-        // the rule of the plan's one asset
+    }
+
+    /// The asset that was registered with the plan of the same number, as its owners left it.
+    struct Assistant {
+        address owner;
+        address pendingOwner;
+        bytes32 metadata;
+        uint256 version;
+        uint256 updatedAt;
+        bool inactive;
+        uint256 inactiveSince;
+    }
+
+    /// One plan's offer of one asset. Open is also one that closes.
+    struct Terms {
+        bool exists;
         uint64 min;
         uint64 max;
         uint64 nextMin;
         uint64 nextMax;
         uint256 effectiveAt;
+        uint256 closesAt;
+    }
+
+    /// A node's record, as the node left it.
+    struct Server {
+        bool retired;
+        uint256 version;
+        uint256 key;
+        uint256 previousKey;
+        uint256 previousUntil;
+        string endpoint;
     }
 
     Offered[] internal offered;
@@ -58,8 +84,11 @@ abstract contract Ghost {
     mapping(uint256 plan => mapping(address account => uint256)) internal formerEarnings;
     mapping(uint256 plan => mapping(address account => uint256)) internal withdrawn;
     mapping(uint256 plan => IPlanRegistry.Payee[]) internal splits;
-    mapping(uint256 plan => mapping(address node => uint64)) internal batches;
-    mapping(uint256 plan => mapping(address node => uint256)) internal nodeUntil;
+    Assistant[] internal assistants;
+    mapping(uint256 asset => mapping(uint256 plan => Terms)) internal offers;
+    mapping(uint256 asset => mapping(uint256 plan => mapping(address node => uint64))) internal batches;
+    mapping(uint256 asset => mapping(address node => uint256)) internal nodeUntil;
+    mapping(address node => Server) internal records;
     mapping(address token => uint256) internal donated;
     uint256 internal refundsTaken;
 
@@ -73,6 +102,33 @@ abstract contract Ghost {
 
     function perUnit(uint256 plan) internal view returns (uint256) {
         return isTime(plan) ? offered[plan].terms.duration : offered[plan].terms.creditsPerUnit;
+    }
+
+    /// @notice Whether what was served before `end` settles: for a day; 0 = there is no end.
+    function stillSettles(uint256 end) internal view returns (bool) {
+        return end == 0 || block.timestamp < end + 1 days;
+    }
+
+    /// @notice Whether `node` may settle for the asset under the plan now.
+    function maySettle(uint256 asset, uint256 plan, address node) internal view returns (bool) {
+        Terms storage terms = offers[asset][plan];
+        return terms.exists && stillSettles(terms.closesAt)
+            && (!assistants[asset].inactive || stillSettles(assistants[asset].inactiveSince))
+            && block.timestamp < nodeUntil[asset][node];
+    }
+
+    /// @notice What settlement obeys now.
+    function rule(uint256 asset, uint256 plan) internal view returns (uint256 min, uint256 max) {
+        Terms storage o = offers[asset][plan];
+        (min, max) = (o.min, o.max);
+        if (o.effectiveAt == 0 || block.timestamp < o.effectiveAt) return (min, max);
+        if (block.timestamp >= o.effectiveAt + 1 days) return (o.nextMin, o.nextMax);
+        return (min < o.nextMin ? min : o.nextMin, max > o.nextMax ? max : o.nextMax);
+    }
+
+    /// @notice The asset that the plan may open as its second one.
+    function sibling(uint256 plan) internal view returns (uint256) {
+        return (plan + 1) % offered.length;
     }
 
     /// @notice What `quantity` cost, rounded down.

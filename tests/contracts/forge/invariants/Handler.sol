@@ -42,11 +42,16 @@ abstract contract Handler is World, Ghost {
     mapping(bytes4 => uint256) public successes;
     /// How often a wallet's credits were not taken because it didn't accept its voucher.
     uint256 public vouchersRefused;
+    /// How many batches were for another asset than the plan's first, and how many showed vouchers that no plan asked for.
+    uint256 public settledForSiblings;
+    uint256 public vouchersNotAskedFor;
 
-    function setUp() public override {
+    function setUp() public virtual override {
         super.setUp();
         deploy(treasury, FEE);
         servers = [registerNode("node"), registerNode("other node")];
+        records[servers[0]] = Server(false, 1, keyOf("node encryption"), 0, 0, "https://node.example");
+        records[servers[1]] = Server(false, 1, keyOf("other node encryption"), 0, 0, "https://node.example");
         builders = [builder, account("second builder")];
         subscribers = [alice, bob, account("carol"), address(new Wallet1271(account("wallet owner")))];
         dollar = new DevToken();
@@ -86,6 +91,15 @@ abstract contract Handler is World, Ghost {
         open(IPlanRegistry.Terms(address(sneaky), 9, 4, 0, 0, 0, 1 hours, false), none); // re-entrant
         open(IPlanRegistry.Terms(tokens[6], 100, 4, 0, 0, 0, 0, false), none); // fee on transfer
         open(IPlanRegistry.Terms(address(dollar), 5, 0, 3 hours, 0, 0, 1 hours, false), none); // refundable time
+        // every other plan opens a second asset from the start
+        for (uint256 plan; plan < offered.length; plan += 2) {
+            Terms storage second = offers[sibling(plan)][plan];
+            (second.exists, second.max) = (true, isTime(plan) ? 0 : 30);
+            vm.prank(builder);
+            assets.addOffer(
+                offered[sibling(plan)].did, IAssetRegistry.OfferInput(offered[plan].id, second.min, second.max)
+            );
+        }
     }
 
     function open(IPlanRegistry.Terms memory terms, IPlanRegistry.Payee[] memory payees) private {
@@ -94,7 +108,10 @@ abstract contract Handler is World, Ghost {
         (uint64 min, uint64 max) = terms.creditsPerUnit == 0 ? (0, 0) : (uint64(plan % 3), uint64(20 + plan));
         Offered storage entry_ = offered.push();
         (entry_.id, entry_.terms, entry_.termsHash) = (id, terms, keccak256(abi.encode(terms)));
-        (entry_.owner, entry_.min, entry_.max) = (builder, min, max);
+        entry_.owner = builder;
+        Terms storage offer = offers[plan][plan];
+        (offer.exists, offer.min, offer.max) = (true, min, max);
+        assistants.push(Assistant(builder, address(0), keccak256("metadata"), 1, block.timestamp, false, 0));
         vm.prank(builder);
         entry_.did = assets.register(newSalt(), keccak256("metadata"), offerOf(id, min, max), servers);
         for (uint256 i; i < payees.length; i++) {
@@ -103,14 +120,6 @@ abstract contract Handler is World, Ghost {
         for (uint256 i; i < servers.length; i++) {
             nodeUntil[plan][servers[i]] = type(uint256).max;
         }
-    }
-
-    function rule(uint256 plan) internal view returns (uint256 min, uint256 max) {
-        Offered storage o = offered[plan];
-        (min, max) = (o.min, o.max);
-        if (o.effectiveAt == 0 || block.timestamp < o.effectiveAt) return (min, max);
-        if (block.timestamp >= o.effectiveAt + 1 days) return (o.nextMin, o.nextMax);
-        return (min < o.nextMin ? min : o.nextMin, max > o.nextMax ? max : o.nextMax);
     }
 
     // ------------------------------------------------------------------------------------------------ one call
@@ -228,6 +237,47 @@ abstract contract Handler is World, Ghost {
         require(ok, "approve");
     }
 
+    /// @notice Bob pays by a permit; it may be somebody else's signature, or submitted before by somebody else.
+    function buyWithPermit(uint256 planSeed, uint256 who, uint256 units, uint256 slip)
+        external
+        looks(([uint256(4), 5, 12][planSeed % 3]) << 2)
+    {
+        uint256 plan = [uint256(4), 5, 12][planSeed % 3];
+        address subscriber = pickSubscriber(who);
+        units = within(units, 0, 5);
+        uint256 due = units * offered[plan].terms.price;
+        bool honest = slip % 8 != 7;
+        uint256 bound = slip % 8 == 5 && due != 0 ? due - 1 : due;
+        bytes memory data = permitted(Order(offered[plan].id, subscriber, uint48(units), bound), due, slip);
+        bool expected = honest && mayBuy(plan, subscriber, units, bound);
+        attempt(bob, 0, data, expected);
+        if (!expected) return;
+        giveGhost(plan, subscriber, units, true);
+        if (isRefundable(plan)) buyers.push(Pair(plan, subscriber));
+    }
+
+    struct Order {
+        bytes32 id;
+        address subscriber;
+        uint48 units;
+        uint256 bound;
+    }
+
+    function permitted(Order memory o, uint256 due, uint256 slip) internal returns (bytes memory) {
+        stock(bob, address(dollar), 0);
+        dollar.mint(bob, due);
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(keyOf(slip % 8 == 7 ? "forger" : "bob"), permitDigest(due));
+        if (slip % 8 == 6) dollar.permit(bob, address(plans), due, NO_BOUND, v, r, s);
+        return abi.encodeCall(plans.purchaseWithPermit, (o.id, o.subscriber, o.units, o.bound, NO_BOUND, v, r, s));
+    }
+
+    function permitDigest(uint256 due) internal view returns (bytes32) {
+        bytes32 typehash =
+            keccak256("Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)");
+        bytes32 structHash = keccak256(abi.encode(typehash, bob, address(plans), due, dollar.nonces(bob), NO_BOUND));
+        return keccak256(abi.encodePacked("\x19\x01", dollar.DOMAIN_SEPARATOR(), structHash));
+    }
+
     function buyWithAuthorisation(uint256 planSeed, uint256 who, uint256 units, uint256 slip)
         external
         looks(([uint256(4), 5, 12][planSeed % 3]) << 2)
@@ -280,13 +330,43 @@ abstract contract Handler is World, Ghost {
         bool forged;
     }
 
+    /// What is settled, and how. Vouchers may be shown where the plan asks for none; they hold then too.
+    struct Lane {
+        uint256 asset;
+        uint256 plan;
+        address server;
+        bool vouchers;
+    }
+
     function settleBatch(uint256 planSeed, uint256 nodeSeed, uint256 seed, uint256 slip) external looks(planSeed) {
         uint256 plan = pickPlan(planSeed);
-        address server = slip % 16 == 15 ? stranger : pick(servers, nodeSeed);
+        Lane memory lane = Lane(
+            nodeSeed % 8 > 4 ? sibling(plan) : plan,
+            plan,
+            slip % 16 == 15 ? stranger : pick(servers, nodeSeed),
+            offered[plan].terms.voucherRequired || (slip >> 16) % 4 == 3
+        );
         Claim[] memory claims = new Claim[](1 + seed % 3);
-        bytes32[] memory list = new bytes32[](claims.length);
-        bool expected = server != stranger && block.timestamp < nodeUntil[plan][server] && slip % 16 != 14;
-        (uint256 min, uint256 max) = rule(plan);
+        (bytes32[] memory list, bool expected) = fill(lane, claims, seed);
+        expected = expected && maySettle(lane.asset, plan, lane.server) && slip % 16 != 14;
+        uint64 batch = batches[lane.asset][plan][lane.server] + (slip % 16 == 14 ? (slip >> 8) % 2 == 0 ? 0 : 2 : 1);
+        attempt(lane.server, 0, settlement(lane, batch, list, claims), expected);
+        if (!expected) return;
+        batches[lane.asset][plan][lane.server] = batch;
+        if (lane.asset != plan) settledForSiblings++;
+        if (lane.vouchers && !offered[plan].terms.voucherRequired) vouchersNotAskedFor++;
+        for (uint256 i; i < claims.length; i++) {
+            settleGhost(lane, claims[i]);
+        }
+    }
+
+    function fill(Lane memory lane, Claim[] memory claims, uint256 seed)
+        internal
+        view
+        returns (bytes32[] memory list, bool expected)
+    {
+        (list, expected) = (new bytes32[](claims.length), true);
+        (uint256 min, uint256 max) = rule(lane.asset, lane.plan);
         for (uint256 i; i < claims.length; i++) {
             uint256 random = uint256(keccak256(abi.encode(seed, i)));
             Claim memory claim = claims[i];
@@ -295,27 +375,22 @@ abstract contract Handler is World, Ghost {
             claim.credits = within(random >> 16, claim.calls * min, claim.calls * max);
             if ((random >> 240) % 32 == 0) claim.credits = claim.calls * max + 1;
             expected = expected && claim.credits <= claim.calls * max;
-            claim.ceiling = holders[plan][claim.subscriber].consumed + (random >> 128) % 60;
-            claim.forged = offered[plan].terms.voucherRequired && (random >> 248) % 16 == 0;
+            claim.ceiling = holders[lane.plan][claim.subscriber].consumed + (random >> 128) % 60;
+            claim.forged = lane.vouchers && (random >> 248) % 16 == 0;
             // a wallet that doesn't accept its voucher fails its own entry only
             expected = expected && !(claim.forged && claim.subscriber.code.length == 0);
             list[i] = entry(claim.subscriber, claim.calls, claim.credits);
         }
-        uint64 batch = batches[plan][server] + (slip % 16 == 14 ? (slip >> 8) % 2 == 0 ? 0 : 2 : 1);
-        attempt(server, 0, settlement(plan, batch, list, claims), expected);
-        if (!expected) return;
-        batches[plan][server] = batch;
-        for (uint256 i; i < claims.length; i++) {
-            settleGhost(plan, claims[i]);
-        }
     }
 
-    function settlement(uint256 plan, uint64 batch, bytes32[] memory list, Claim[] memory claims)
+    function settlement(Lane memory lane, uint64 batch, bytes32[] memory list, Claim[] memory claims)
         internal
         returns (bytes memory)
     {
+        uint256 plan = lane.plan;
         Offered storage o = offered[plan];
-        if (!o.terms.voucherRequired) return abi.encodeCall(plans.settle, (o.did, o.id, batch, 0, list));
+        bytes32 did = offered[lane.asset].did;
+        if (!lane.vouchers) return abi.encodeCall(plans.settle, (did, o.id, batch, 0, list));
         IPlanRegistry.Voucher[] memory signed = new IPlanRegistry.Voucher[](claims.length);
         for (uint256 i; i < claims.length; i++) {
             Claim memory claim = claims[i];
@@ -324,14 +399,15 @@ abstract contract Handler is World, Ghost {
             Holder storage holder = holders[plan][claim.subscriber];
             if (!claim.forged && claim.ceiling > holder.ceiling) holder.ceiling = claim.ceiling;
         }
-        return abi.encodeCall(plans.settleWithVouchers, (o.did, o.id, batch, 0, list, signed));
+        return abi.encodeCall(plans.settleWithVouchers, (did, o.id, batch, 0, list, signed));
     }
 
-    function settleGhost(uint256 plan, Claim memory claim) internal {
+    function settleGhost(Lane memory lane, Claim memory claim) internal {
+        uint256 plan = lane.plan;
         if (isTime(plan)) return;
         Holder storage holder = holders[plan][claim.subscriber];
         uint256 taken = claim.credits < left(holder) ? claim.credits : left(holder);
-        if (offered[plan].terms.voucherRequired) {
+        if (lane.vouchers) {
             uint256 ceiling = claim.forged ? 0 : claim.ceiling;
             uint256 room = ceiling > holder.consumed ? ceiling - holder.consumed : 0;
             if (room < taken) taken = room;
@@ -494,43 +570,6 @@ abstract contract Handler is World, Ghost {
         (o.owner, o.pendingOwner) = (taker, address(0));
     }
 
-    /// @notice Whether the rule before the current one can still be settled under.
-    function isChanging(uint256 plan) internal view returns (bool) {
-        uint256 from = offered[plan].effectiveAt;
-        return from != 0 && block.timestamp >= from && block.timestamp < from + 1 days;
-    }
-
-    function changeRule(uint256 planSeed, uint64 min, uint64 max, uint256 slip) external looks(planSeed) {
-        uint256 plan = pickPlan(planSeed);
-        Offered storage o = offered[plan];
-        (min, max) = (uint64(within(min, 0, 10)), uint64(within(max, 5, 40)));
-        if (isTime(plan)) (min, max) = (0, 0);
-        address caller = slip % 8 == 7 ? stranger : builder;
-        bool expected = caller == builder && o.owner == builder && min <= max && !isChanging(plan);
-        bytes memory data = abi.encodeCall(assets.changeOffer, (o.did, IAssetRegistry.OfferInput(o.id, min, max)));
-        vm.prank(caller);
-        (bool ok,) = address(assets).call(data);
-        vm.assertEq(ok, expected, "changeOffer");
-        if (!ok) return;
-        if (o.effectiveAt != 0 && block.timestamp >= o.effectiveAt) (o.min, o.max) = (o.nextMin, o.nextMax);
-        (o.nextMin, o.nextMax, o.effectiveAt) = (min, max, block.timestamp + 1 days);
-    }
-
-    function toggleNode(uint256 planSeed, uint256 nodeSeed, uint256 grace, uint256 slip) external looks(planSeed) {
-        uint256 plan = pickPlan(planSeed);
-        address server = pick(servers, nodeSeed);
-        bool serving = nodeUntil[plan][server] == type(uint256).max;
-        uint40 until = uint40(block.timestamp + within(grace, 0, 1 days));
-        address caller = slip % 8 == 7 ? stranger : builder;
-        bytes memory data = serving
-            ? abi.encodeCall(assets.removeNode, (offered[plan].did, server, until))
-            : abi.encodeCall(assets.addNode, (offered[plan].did, server));
-        vm.prank(caller);
-        (bool ok,) = address(assets).call(data);
-        vm.assertEq(ok, caller == builder, "only the asset's owner changes its nodes");
-        if (ok) nodeUntil[plan][server] = serving ? until : type(uint256).max;
-    }
-
     // ------------------------------------------------------------------------------------------------- the others
 
     /// @notice A stranger tries to move credits, and somebody else's record.
@@ -543,8 +582,10 @@ abstract contract Handler is World, Ghost {
         vm.startPrank(from);
         (bool done,) = address(assets).call(abi.encodeCall(assets.setMetadata, (offered[plan].did, "mine")));
         (bool taken,) = address(assets).call(abi.encodeCall(assets.acceptAsset, (offered[plan].did)));
+        (bool closed,) = address(assets).call(abi.encodeCall(assets.closeOffer, (offered[plan].did, offered[plan].id)));
+        (bool off,) = address(assets).call(abi.encodeCall(assets.setActive, (offered[plan].did, false)));
         vm.stopPrank();
-        no(done || taken, "only the asset's owner changes its record");
+        no(done || taken || closed || off, "only the asset's owner changes its record");
     }
 
     function mood(bool moodyBroken, bool sulkyBroken, uint256 attack, bool before) external {
@@ -571,8 +612,8 @@ abstract contract Handler is World, Ghost {
         uint256[4] memory moments = [
             holder.expiry,
             holder.availableAt,
-            offered[plan].effectiveAt,
-            offered[plan].effectiveAt == 0 ? 0 : offered[plan].effectiveAt + 1 days
+            offers[plan][plan].effectiveAt,
+            offers[plan][plan].effectiveAt == 0 ? 0 : offers[plan][plan].effectiveAt + 1 days
         ];
         uint256 to = moments[which % 4];
         if (before && to != 0) to--;

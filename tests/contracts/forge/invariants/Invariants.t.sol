@@ -3,10 +3,13 @@ pragma solidity 0.8.30;
 
 import {IPlanRegistry} from "../../../../contracts/interfaces/IPlanRegistry.sol";
 import {Base} from "../Base.sol";
+import {INodeRegistry} from "../../../../contracts/interfaces/INodeRegistry.sol";
+import {IAssetRegistry} from "../../../../contracts/interfaces/IAssetRegistry.sol";
 import {Handler} from "./Handler.sol";
+import {Owners} from "./Owners.sol";
 
 /// @notice Looks at the contracts through the ghost ledger.
-contract Observer is Handler {
+contract Observer is Owners {
     /// @notice I1: per token, the contract holds what it owes, and no more than that but donations and rounding dust.
     function checkSolvency() external view {
         for (uint256 t; t < tokens.length; t++) {
@@ -106,12 +109,17 @@ contract Observer is Handler {
 
     function lookAtBatches(uint256 plan) internal view {
         for (uint256 i; i < servers.length; i++) {
-            eq(
-                plans.nextBatch(offered[plan].did, offered[plan].id, servers[i]),
-                batches[plan][servers[i]] + 1,
-                "I4: batches are applied once and in order"
-            );
+            checkBatch(plan, plan, servers[i]);
+            checkBatch(sibling(plan), plan, servers[i]);
         }
+    }
+
+    function checkBatch(uint256 asset, uint256 plan, address server) internal view {
+        eq(
+            plans.nextBatch(offered[asset].did, offered[plan].id, server),
+            batches[asset][plan][server] + 1,
+            "I4: batches are applied once and in order"
+        );
     }
 
     /// @notice I5: terms and split are what they were.
@@ -150,21 +158,49 @@ contract Observer is Handler {
         }
     }
 
-    /// @notice I7: the assets' records are as their owner left them.
+    /// @notice I7: the assets' records are as their owners left them.
     function checkAssets() external view {
         for (uint256 plan; plan < offered.length; plan++) {
-            (bytes32 did, bytes32 id) = (offered[plan].did, offered[plan].id);
-            eq(assets.asset(did).owner, builder, "I7: owner");
-            eq(assets.asset(did).metadata, keccak256("metadata"), "I7: metadata");
-            eq(assets.asset(did).version, 1, "I7: version");
-            (uint256 low, uint256 high) = rule(plan);
-            for (uint256 i; i < servers.length; i++) {
-                (bool authorised, uint64 min, uint64 max) = assets.settlementRule(did, id, servers[i]);
-                yes(authorised == (block.timestamp < nodeUntil[plan][servers[i]]), "I7: nodes");
-                if (authorised) yes(min == low && max == high, "I7: rule");
-            }
-            (bool foreign,,) = assets.settlementRule(did, id, stranger);
-            no(foreign, "I7: nobody else settles");
+            lookAtAsset(plan);
+            lookAtOffer(plan, plan);
+            lookAtOffer(sibling(plan), plan);
+        }
+    }
+
+    function lookAtAsset(uint256 asset) internal view override {
+        IAssetRegistry.Asset memory stored = assets.asset(offered[asset].did);
+        Assistant storage a = assistants[asset];
+        eq(stored.owner, a.owner, "I7: owner");
+        eq(stored.pendingOwner, a.pendingOwner, "I7: pending owner");
+        eq(stored.metadata, a.metadata, "I7: metadata");
+        eq(stored.version, a.version, "I7: version");
+        eq(stored.updatedAt, a.updatedAt, "I7: when it was updated");
+        yes(stored.active != a.inactive, "I7: active");
+    }
+
+    function lookAtOffer(uint256 asset, uint256 plan) internal view override {
+        (bytes32 did, bytes32 id) = (offered[asset].did, offered[plan].id);
+        (uint256 low, uint256 high) = rule(asset, plan);
+        for (uint256 i; i < servers.length; i++) {
+            (bool authorised, uint64 min, uint64 max) = assets.settlementRule(did, id, servers[i]);
+            yes(authorised == maySettle(asset, plan, servers[i]), "I7: who may settle");
+            if (authorised) yes(min == low && max == high, "I7: rule");
+        }
+        (bool foreign,,) = assets.settlementRule(did, id, stranger);
+        no(foreign, "I7: nobody else settles");
+    }
+
+    /// @notice Nobody but the node changes its record.
+    function checkNodes() public view override {
+        for (uint256 i; i < servers.length; i++) {
+            INodeRegistry.Node memory stored = nodes.node(servers[i]);
+            Server storage r = records[servers[i]];
+            yes(stored.active != r.retired, "node: active");
+            eq(stored.version, r.version, "node: version");
+            eq(stored.key.x, points[r.key].x, "node: key");
+            eq(stored.previousKey.x, points[r.previousKey].x, "node: key before");
+            eq(stored.previousUntil, r.previousUntil, "node: how long the key before opens");
+            eq(keccak256(bytes(stored.endpoint)), keccak256(bytes(r.endpoint)), "node: endpoint");
         }
     }
 
@@ -203,7 +239,7 @@ contract InvariantsTest is Base {
     }
 
     function targetSelectors() public view returns (FuzzSelector[] memory list) {
-        bytes4[22] memory actions = [
+        bytes4[30] memory actions = [
             Handler.buyFor.selector,
             Handler.buyFor.selector,
             Handler.buyWithAuthorisation.selector,
@@ -223,8 +259,16 @@ contract InvariantsTest is Base {
             Handler.pause.selector,
             Handler.retirePlan.selector,
             Handler.handOver.selector,
-            Handler.changeRule.selector,
-            Handler.toggleNode.selector,
+            Handler.buyWithPermit.selector,
+            Owners.changeRule.selector,
+            Owners.openOffer.selector,
+            Owners.openOffer.selector,
+            Owners.closeOffer.selector,
+            Owners.toggleNode.selector,
+            Owners.publish.selector,
+            Owners.handOverAsset.selector,
+            Owners.activate.selector,
+            Owners.changeNode.selector,
             Handler.meddle.selector
         ];
         list = new FuzzSelector[](1);
@@ -247,6 +291,7 @@ contract InvariantsTest is Base {
         world.checkTerms();
         world.checkEarnings();
         world.checkAssets();
+        world.checkNodes();
         world.checkCeilings();
     }
 
@@ -261,7 +306,7 @@ contract InvariantsTest is Base {
             // an argument that is no bool is refused by the decoder, without a reason
             require(ok || reason.length == 0, "the walk stumbled");
         }
-        bytes4[14] memory calls = [
+        bytes4[25] memory calls = [
             IPlanRegistry.purchase.selector,
             IPlanRegistry.purchaseWithAuthorisation.selector,
             IPlanRegistry.grant.selector,
@@ -275,11 +320,24 @@ contract InvariantsTest is Base {
             IPlanRegistry.withdrawTo.selector,
             IPlanRegistry.setPaused.selector,
             IPlanRegistry.offerPlan.selector,
-            IPlanRegistry.acceptPlan.selector
+            IPlanRegistry.acceptPlan.selector,
+            IPlanRegistry.purchaseWithPermit.selector,
+            IAssetRegistry.setMetadata.selector,
+            IAssetRegistry.addOffer.selector,
+            IAssetRegistry.closeOffer.selector,
+            IAssetRegistry.offerAsset.selector,
+            IAssetRegistry.acceptAsset.selector,
+            IAssetRegistry.setActive.selector,
+            INodeRegistry.rotateKey.selector,
+            INodeRegistry.setEndpoint.selector,
+            INodeRegistry.retire.selector,
+            INodeRegistry.register.selector
         ];
         for (uint256 i; i < calls.length; i++) {
             yes(world.successes(calls[i]) != 0, string.concat("never succeeded: call ", vm.toString(i)));
         }
+        yes(world.settledForSiblings() != 0, "no plan was settled for its second asset");
+        yes(world.vouchersNotAskedFor() != 0, "vouchers were shown only where a plan asks for them");
     }
 
     /// @notice The same for what the walk is too short for: a wallet that doesn't accept the voucher it is settled with.
