@@ -244,6 +244,199 @@ contract AttacksTest is World {
 
     // ------------------------------------------------------------------------------------------------------ batches
 
+    /// @notice The code that a signature check runs changes the asset under the batch. What the batch may do was looked up
+    /// before any such code ran, and holds to its end; the next batch finds what has changed.
+    function test_attack_changingTheAssetFromASignatureCheck() public {
+        bytes32 vouched = createPlan(voucherTerms());
+        ReenteringFactory factory = new ReenteringFactory();
+        bytes32[3] memory dids;
+        for (uint256 i; i < dids.length; i++) {
+            dids[i] = registerAsset(vouched, 1, 10);
+            vm.prank(builder);
+            assets.offerAsset(dids[i], address(factory));
+            if (i == 0) continue; // the check itself takes this one over
+            factory.arm(address(assets), abi.encodeCall(assets.acceptAsset, (dids[i])));
+            factory.deploy();
+        }
+        bytes[3] memory changes = [
+            abi.encodeCall(assets.acceptAsset, (dids[0])),
+            abi.encodeCall(assets.removeNode, (dids[1], node, 0)),
+            abi.encodeCall(assets.setActive, (dids[2], false))
+        ];
+        buy(vouched, alice, 1);
+        buy(vouched, bob, 1);
+        for (uint256 i; i < changes.length; i++) {
+            factory.arm(address(assets), changes[i]);
+            settleThree(dids[i], vouched, 1, wrappedFor(factory));
+            yes(factory.succeeded(), "the asset was changed in the middle of the batch");
+            eq(standing(vouched, alice).consumed, 10 * (i + 1), "the entry before was taken");
+            eq(standing(vouched, stranger).consumed, 0, "its own fell short");
+            eq(standing(vouched, bob).consumed, 10 * (i + 1), "the one after was taken as the batch was admitted");
+            eq(plans.nextBatch(dids[i], vouched, node), 2, "and the batch counts once");
+        }
+        eq(assets.asset(dids[0]).owner, address(factory), "handed over");
+        no(assets.asset(dids[2]).active, "inactive");
+        settleThree(dids[0], vouched, 2, wrappedFor(factory));
+        refuseThree(dids[1], vouched, 2, wrappedFor(factory));
+        settleThree(dids[2], vouched, 2, wrappedFor(factory));
+        vm.warp(START + 1 days);
+        refuseThree(dids[2], vouched, 3, wrappedFor(factory));
+    }
+
+    function voucherTerms() private pure returns (IPlanRegistry.Terms memory terms) {
+        terms = creditTerms();
+        terms.voucherRequired = true;
+    }
+
+    function wrappedFor(ReenteringFactory factory) private pure returns (bytes memory) {
+        return
+            abi.encodePacked(
+                abi.encode(address(factory), abi.encodeCall(factory.deploy, ()), new bytes(65)), MAGIC_6492
+            );
+    }
+
+    /// @notice One batch of alice, of a wallet that isn't there and whose check does what `wrapped` says, and of bob.
+    function settleThree(bytes32 owned, bytes32 vouched, uint64 batch, bytes memory wrapped) private {
+        IPlanRegistry.Voucher[] memory three = threeVouchers(vouched, wrapped);
+        vm.prank(node);
+        plans.settleWithVouchers(owned, vouched, batch, 0, threeEntries(), three);
+    }
+
+    function refuseThree(bytes32 owned, bytes32 vouched, uint64 batch, bytes memory wrapped) private {
+        IPlanRegistry.Voucher[] memory three = threeVouchers(vouched, wrapped);
+        refuse(abi.encodeWithSelector(IPlanRegistry.NodeNotAuthorised.selector, owned, vouched, node));
+        vm.prank(node);
+        plans.settleWithVouchers(owned, vouched, batch, 0, threeEntries(), three);
+    }
+
+    function threeEntries() private view returns (bytes32[] memory) {
+        return entries(entry(alice, 1, 10), entry(stranger, 1, 10), entry(bob, 1, 10));
+    }
+
+    function threeVouchers(bytes32 vouched, bytes memory wrapped)
+        private
+        view
+        returns (IPlanRegistry.Voucher[] memory three)
+    {
+        three = new IPlanRegistry.Voucher[](3);
+        three[0] = voucher(vouched, keyOf("alice"), alice, 1_000);
+        three[1] = IPlanRegistry.Voucher(1_000, wrapped);
+        three[2] = voucher(vouched, keyOf("bob"), bob, 1_000);
+    }
+
+    /// @notice From the hook of purchases that are paid by a signature: everything that moves value is refused.
+    function test_attack_reenteringFromTheHookOfASignedPurchase() public {
+        (ReenteringReceiver subscriber, DevToken dollar, bytes32 signed) = signedSale();
+        bytes[] memory list = movers(signed, address(subscriber));
+        for (uint256 i; i < list.length; i++) {
+            for (uint256 way; way < 2; way++) {
+                subscriber.arm(address(plans), list[i], 0);
+                buySigned(dollar, signed, address(subscriber), way == 0);
+                assertRefused(subscriber.attempts() == 1, subscriber.succeeded(), subscriber.result());
+            }
+        }
+        eq(balanceOf(signed, address(subscriber)), 200 * list.length, "what was paid for");
+        eq(dollar.balanceOf(address(plans)), 2_000 * list.length, "in full");
+    }
+
+    /// @notice What isn't locked may be called from the hook. It changes nothing of the purchase under way.
+    function test_attack_callingWhatIsNotLockedFromTheHook() public {
+        (ReenteringReceiver subscriber, DevToken dollar, bytes32 signed) = signedSale();
+        bytes32 owned = ownedBy(subscriber, signed);
+        (address[] memory targets, bytes[] memory list) = unlocked(signed, owned);
+        for (uint256 i; i < list.length; i++) {
+            for (uint256 way; way < 3; way++) {
+                uint256 snapshot = vm.snapshotState();
+                subscriber.arm(targets[i], list[i], 0);
+                if (way == 2) {
+                    dollar.mint(bob, 1_000);
+                    vm.startPrank(bob);
+                    dollar.approve(address(plans), 1_000);
+                    plans.purchase(signed, address(subscriber), 1, 1_000);
+                    vm.stopPrank();
+                } else {
+                    buySigned(dollar, signed, address(subscriber), way == 0);
+                }
+                yes(subscriber.attempts() == 1 && subscriber.succeeded(), "it is the owner: it may");
+                eq(balanceOf(signed, address(subscriber)), 100, "what was paid for, once");
+                eq(dollar.balanceOf(address(plans)), 1_000, "at its price");
+                IPlanRegistry.Plan memory stored = plans.plan(signed);
+                eq(stored.sold, 1, "and counted");
+                eq(stored.revenue, 1_000, "and earned");
+                eq(plans.earnings(signed, address(subscriber)), 1_000, "by the owner at the purchase");
+                vm.revertToState(snapshot);
+            }
+        }
+    }
+
+    /// @notice A plan in a token with permits and authorisations, and a subscriber with a hook that is not its owner yet.
+    function signedSale() private returns (ReenteringReceiver subscriber, DevToken dollar, bytes32 signed) {
+        (subscriber, dollar) = (new ReenteringReceiver(), new DevToken());
+        IPlanRegistry.Terms memory terms = creditTerms();
+        (terms.token, terms.price) = (address(dollar), 1_000);
+        signed = createPlan(terms);
+    }
+
+    /// @notice Makes the subscriber the plan's owner, and of an asset that it opens.
+    function ownedBy(ReenteringReceiver subscriber, bytes32 signed) private returns (bytes32) {
+        bytes32 owned = registerAsset(signed, 1, 10);
+        vm.startPrank(builder);
+        plans.offerPlan(signed, address(subscriber));
+        assets.offerAsset(owned, address(subscriber));
+        vm.stopPrank();
+        subscriber.act(address(plans), abi.encodeCall(plans.acceptPlan, (signed)), 0);
+        subscriber.act(address(assets), abi.encodeCall(assets.acceptAsset, (owned)), 0);
+        return owned;
+    }
+
+    /// @notice Every call without a lock that the owner of the plan and the asset may make.
+    function unlocked(bytes32 signed, bytes32 owned) private returns (address[] memory targets, bytes[] memory list) {
+        IAssetRegistry.OfferInput memory rule = IAssetRegistry.OfferInput(signed, 2, 3);
+        (targets, list) = (new address[](12), new bytes[](12));
+        list[0] = abi.encodeCall(plans.setPaused, (signed, true));
+        list[1] = abi.encodeCall(plans.retire, (signed));
+        list[2] = abi.encodeCall(plans.offerPlan, (signed, stranger));
+        list[3] = abi.encodeCall(plans.createPlan, (newSalt(), creditTerms(), new IPlanRegistry.Payee[](0), bytes32(0)));
+        list[4] = abi.encodeCall(assets.setMetadata, (owned, bytes32("new")));
+        list[5] = abi.encodeCall(assets.changeOffer, (owned, rule));
+        list[6] = abi.encodeCall(assets.closeOffer, (owned, signed));
+        list[7] = abi.encodeCall(assets.addNode, (owned, otherNode));
+        list[8] = abi.encodeCall(assets.removeNode, (owned, node, 0));
+        list[9] = abi.encodeCall(assets.setActive, (owned, false));
+        list[10] = abi.encodeCall(assets.offerAsset, (owned, stranger));
+        list[11] =
+            abi.encodeCall(assets.register, (newSalt(), keccak256("metadata"), offerOf(signed, 1, 2), listOf(node)));
+        for (uint256 i; i < list.length; i++) {
+            targets[i] = i < 4 ? address(plans) : address(assets);
+        }
+    }
+
+    /// @notice Bob pays for `subscriber` by a permit, or by an authorisation that a relayer submits.
+    function buySigned(DevToken dollar, bytes32 signed, address subscriber, bool byPermit) private {
+        dollar.mint(bob, 1_000);
+        if (byPermit) {
+            bytes32 typehash =
+                keccak256("Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)");
+            bytes32 permit = keccak256(abi.encode(typehash, bob, address(plans), 1_000, dollar.nonces(bob), NO_BOUND));
+            (uint8 v, bytes32 r, bytes32 s) = vm.sign(keyOf("bob"), digestOf(dollar, permit));
+            vm.prank(bob);
+            plans.purchaseWithPermit(signed, subscriber, 1, 1_000, NO_BOUND, v, r, s);
+            return;
+        }
+        bytes32 salt = newSalt();
+        bytes32 nonce = plans.authorisationNonce(signed, subscriber, 1, salt);
+        bytes32 authorised = keccak256(
+            abi.encode(dollar.RECEIVE_WITH_AUTHORIZATION_TYPEHASH(), bob, address(plans), 1_000, 0, NO_BOUND, nonce)
+        );
+        bytes memory signature_ = signature(keyOf("bob"), digestOf(dollar, authorised));
+        vm.prank(relayer);
+        plans.purchaseWithAuthorisation(signed, subscriber, 1, bob, salt, 0, NO_BOUND, signature_);
+    }
+
+    function digestOf(DevToken dollar, bytes32 structHash) private view returns (bytes32) {
+        return keccak256(abi.encodePacked("\x19\x01", dollar.DOMAIN_SEPARATOR(), structHash));
+    }
+
     function test_attack_replayedBatch() public {
         settle(node, 1, entry(alice, 1, 10));
         refuse(abi.encodeWithSelector(IPlanRegistry.WrongBatch.selector, 1, 2));
