@@ -39,6 +39,7 @@ class World:
     assets: Any
     nodes: Any
     lens: Any
+    validator: Any
     token: Any
     builder: Any
     subscriber: Any
@@ -161,7 +162,7 @@ def deployed(networks: Any, _chain: Any) -> Iterator[World]:
         lens = builder.deploy(shipped("Lens"), plans)
         token = builder.deploy(container("DevToken", list(token_abi.entries), "0x" + token_code.hex()))
         nodes.register(KEY, "https://node.example", sender=node)
-        yield World(_chain, plans, assets, nodes, lens, token, builder, subscriber, node, stranger, count(1))
+        yield World(_chain, plans, assets, nodes, lens, validator, token, builder, subscriber, node, stranger, count(1))
 
 
 @pytest.fixture

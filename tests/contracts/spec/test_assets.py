@@ -11,7 +11,7 @@ from eth_utils.crypto import keccak
 
 from nvm_chain.abi import ZERO_ADDRESS
 from nvm_chain.cid import Cid
-from tests.contracts.spec.conftest import DAY, FOREVER, METADATA, Refused, World
+from tests.contracts.spec.conftest import DAY, FOREVER, METADATA, OTHER_KEY, Refused, World
 
 UNKNOWN = b"\x01" * 32
 
@@ -244,6 +244,24 @@ def test_a_removed_node_settles_for_at_most_a_day(world: World, refused: Refused
     assert world.assets.settlementRule(did, plan, world.node)[0] is True
     world.later(DAY)
     assert world.assets.settlementRule(did, plan, world.node)[0] is False
+
+
+def test_another_node_may_be_added_and_one_that_was_removed_comes_back(world: World, refused: Refused) -> None:
+    plan = world.plan()
+    did = world.asset(plan)
+    with refused("NodeNotUsable", node=world.stranger):
+        world.assets.addNode(did, world.stranger, sender=world.builder)
+    world.nodes.register(OTHER_KEY, "https://other.example", sender=world.stranger)
+    receipt = world.assets.addNode(did, world.stranger, sender=world.builder)
+    [event] = receipt.decode_logs(world.assets.NodeChanged)
+    assert (event.did, event.node, event.until) == (did, world.stranger, FOREVER)
+    assert world.assets.settlementRule(did, plan, world.stranger) == (True, 1, 5)
+    with refused("NodeExists", did=did, node=world.stranger):
+        world.assets.addNode(did, world.stranger, sender=world.builder)
+    world.assets.removeNode(did, world.stranger, 0, sender=world.builder)
+    assert world.assets.settlementRule(did, plan, world.stranger)[0] is False
+    world.assets.addNode(did, world.stranger, sender=world.builder)
+    assert list(world.assets.nodes(did).accounts) == [world.node, world.stranger]
 
 
 def test_an_inactive_asset_settles_for_a_day_and_comes_back(world: World) -> None:

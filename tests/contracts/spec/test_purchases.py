@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from eth_abi.abi import encode
+from eth_account.messages import encode_typed_data
+from eth_utils.crypto import keccak
 
 from nvm_chain.abi import ZERO_ADDRESS
-from tests.contracts.spec.conftest import DAY, ETHER, PRICE, Refused, World
+from nvm_chain.cid import Cid
+from tests.contracts.spec.conftest import DAY, ETHER, METADATA, PRICE, Refused, World
 
 UNKNOWN = b"\x01" * 32
 
@@ -103,6 +109,26 @@ def test_credits_are_soulbound(world: World, refused: Refused) -> None:
         world.plans.setApprovalForAll(other, True, sender=owner)
 
 
+def test_nobody_is_anybodys_operator(world: World) -> None:
+    assert world.plans.isApprovedForAll(world.subscriber, world.stranger) is False
+    assert world.plans.isApprovedForAll(world.subscriber, world.subscriber) is False
+
+
+def test_the_registry_says_which_interfaces_it_has(world: World) -> None:
+    erc165, erc1155, metadata = (bytes.fromhex(text) for text in ("01ffc9a7", "d9b67a26", "0e89341c"))
+    assert all(world.plans.supportsInterface(name) for name in (erc165, erc1155, metadata))
+    assert not any(world.plans.supportsInterface(name) for name in (b"\xff" * 4, bytes(4), bytes.fromhex("80ac58cd")))
+
+
+def test_a_plans_uri_is_the_content_address_of_its_metadata(world: World, refused: Refused) -> None:
+    assert world.plans.uri(token_id(world.plan())) == f"ipfs://{Cid.from_digest(METADATA)}"
+    salt = world.salt()
+    world.plans.createPlan(salt, world.terms(), [], bytes(32), sender=world.builder)
+    assert world.plans.uri(token_id(world.plans.planIdOf(world.builder, salt))) == ""
+    with refused("PlanUnknown", planId=UNKNOWN):
+        world.plans.uri(token_id(UNKNOWN))
+
+
 def test_balances_of_many_need_as_many_ids(world: World, refused: Refused) -> None:
     plan = world.plan()
     world.buy(plan)
@@ -160,6 +186,82 @@ def test_a_token_plan_is_paid_in_its_token_and_in_nothing_else(world: World, ref
     world.plans.purchase(plan, who, 3, 3 * PRICE, sender=who)
     assert world.token.balanceOf(world.plans) == 3 * PRICE
     assert world.plans.account(plan, who).balance == 300
+
+
+def typed(world: World, kind: str, fields: str, message: dict[str, Any]) -> bytes:
+    """The subscriber's signature over a struct of the token's."""
+    names = [field.split() for field in fields.split(",")]
+    domain = {
+        "name": world.token.name(),
+        "version": world.token.version(),
+        "chainId": 31337,
+        "verifyingContract": world.token.address,
+    }
+    full = {
+        "types": {
+            "EIP712Domain": [
+                {"name": "name", "type": "string"},
+                {"name": "version", "type": "string"},
+                {"name": "chainId", "type": "uint256"},
+                {"name": "verifyingContract", "type": "address"},
+            ],
+            kind: [{"name": name, "type": type_} for type_, name in names],
+        },
+        "primaryType": kind,
+        "domain": domain,
+        "message": message,
+    }
+    return bytes(world.subscriber.sign_message(encode_typed_data(full_message=full)).encode_rsv())
+
+
+def test_a_permit_pays_for_a_purchase_in_one_transaction(world: World, refused: Refused) -> None:
+    plan, who = world.plan(token=world.token.address), world.subscriber
+    world.token.mint(who, 2 * PRICE, sender=who)
+    deadline = world.now() + DAY
+    fields = "address owner,address spender,uint256 value,uint256 nonce,uint256 deadline"
+    message = {
+        "owner": who.address,
+        "spender": world.plans.address,
+        "value": 2 * PRICE,
+        "nonce": 0,
+        "deadline": deadline,
+    }
+    signed = typed(world, "Permit", fields, message)
+    v, r, s = signed[64], signed[:32], signed[32:64]
+    with refused("TransferFailed", amount=PRICE):  # a permit for another amount is none
+        world.plans.purchaseWithPermit(plan, who, 1, PRICE, deadline, v, r, s, sender=who)
+    receipt = world.plans.purchaseWithPermit(plan, world.stranger, 2, 2 * PRICE, deadline, v, r, s, sender=who)
+    [event] = receipt.decode_logs(world.plans.Purchased)
+    assert (event.subscriber, event.payer, event.units, event.paid) == (world.stranger, who, 2, 2 * PRICE)
+    assert world.plans.balanceOf(world.stranger, token_id(plan)) == 200
+    assert (world.token.balanceOf(who), world.token.balanceOf(world.plans)) == (0, 2 * PRICE)
+
+
+def test_an_authorisation_pays_for_what_was_signed_whoever_submits_it(world: World, refused: Refused) -> None:
+    plan, who, relayer = world.plan(token=world.token.address), world.subscriber, world.stranger
+    world.token.mint(who, PRICE, sender=who)
+    salt, before = b"\x05" * 32, world.now() + DAY
+    nonce = world.plans.authorisationNonce(plan, who, 1, salt)
+    kinds = ["uint256", "address", "bytes32", "address", "uint48", "bytes32"]
+    assert nonce == keccak(encode(kinds, [31337, world.plans.address, plan, who.address, 1, salt]))
+    fields = "address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce"
+    message = {
+        "from": who.address,
+        "to": world.plans.address,
+        "value": PRICE,
+        "validAfter": 0,
+        "validBefore": before,
+        "nonce": nonce,
+    }
+    signed = typed(world, "ReceiveWithAuthorization", fields, message)
+    with refused("TransferFailed", amount=PRICE):  # the relayer helps itself
+        world.plans.purchaseWithAuthorisation(plan, relayer, 1, who, salt, 0, before, signed, sender=relayer)
+    receipt = world.plans.purchaseWithAuthorisation(plan, who, 1, who, salt, 0, before, signed, sender=relayer)
+    [event] = receipt.decode_logs(world.plans.Purchased)
+    assert (event.subscriber, event.payer, event.units, event.paid) == (who, who, 1, PRICE)
+    assert world.plans.balanceOf(who, token_id(plan)) == 100
+    with refused("TransferFailed", amount=PRICE):  # once
+        world.plans.purchaseWithAuthorisation(plan, who, 1, who, salt, 0, before, signed, sender=relayer)
 
 
 def test_permits_and_authorisations_are_for_token_plans(world: World, refused: Refused) -> None:
