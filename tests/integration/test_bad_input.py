@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import openai
 import pytest
 import pytest_asyncio
 
+from nvm_chain.assets import OfferInput
 from nvm_chain.cid import Cid
 from nvm_chain.contract_errors import (
     NodeNotAuthorised,
@@ -38,7 +39,7 @@ from nvm_chain.entries import Entry
 from nvm_chain.errors import AssistantsShutDown, InvalidInput, SealBroken
 from nvm_chain.metadata import Metadata
 from nvm_chain.plans import PlanId
-from nvm_chain.registration import Registration
+from nvm_chain.registration import Registration, named_salt, pin
 from nvm_chain.sealing import Binding
 from nvm_chain.secret import Secret
 from nvm_chain.wallet import LocalWallet
@@ -216,6 +217,31 @@ async def test_a_ciphertext_of_another_asset_opens_nothing(world: World) -> None
     with pytest.raises(SealBroken, match="did") as caught:
         sealed.open(key, binding(other.assistant.did))
     assert "sk-" not in str(caught.value)
+
+
+async def test_an_assistant_with_another_ones_ciphertext_is_not_served_and_costs_nothing(world: World) -> None:
+    """A thief registers somebody else's sealed definition as an assistant of its own, and sells access to it."""
+    theirs = await sell(world)
+    metadata = Metadata.from_block(await world.store.get(theirs.assistant.cid))
+    thief = await world.wallet()
+    plan = (await world.create_plan(owner=thief)).plan_id
+    salt = named_salt("stolen")
+    did = Did.derive(world.chain.chain_id, world.deployment.asset_registry, thief.address, salt)
+    stolen = replace(metadata, did=did, owner=thief.address, offers=())
+    cid = await pin(world.store, stolen.to_block())
+    call = world.deployment.assets.register(salt, cid, [OfferInput(plan, 1, 1)], [world.node.account])
+    await world.chain.send(call, thief)
+    subscriber = await world.wallet()
+    await world.buy(plan, subscriber)
+    bought = Sold(world, plan, Registration(did, cid), subscriber, await world.login(subscriber))
+    with pytest.raises(openai.InternalServerError) as caught:
+        await bought.call()
+    assert (caught.value.status_code, caught.value.code) == (503, "assistant_unavailable")
+    assert "stand-in" not in str(caught.value)
+    assert "sk-" not in str(caught.value)
+    assert await bought.spent() == 0
+    assert await world.consumed(plan, subscriber) == 0
+    assert (await theirs.call()).output_text  # whose it is still serves
 
 
 # ------------------------------------------------------------------------------------------------------------ API keys

@@ -138,6 +138,16 @@ async def test_sales_pause_resume_and_end(cli: Cli) -> None:
     assert (refused.exit_code, "retired for good" in refused.stderr) == (3, True)
 
 
+async def test_a_plan_that_is_sold_out_says_how_many_units_are_left(cli: Cli) -> None:
+    plan = await make_plan(cli, "Few", "0.001 ETH", "--supply", "3")
+    await answer(cli("plan", "buy", plan, "--units", 2, "--yes", "--json"))
+    refused = await cli("plan", "buy", plan, "--units", 2, "--yes")
+    assert (refused.exit_code, "has 1 units left, 2 were asked for" in refused.stderr) == (3, True)
+    await answer(cli("plan", "buy", plan, "--yes", "--json"))
+    refused = await cli("plan", "buy", plan, "--yes")
+    assert (refused.exit_code, "has 0 units left, 1 were asked for" in refused.stderr) == (3, True)
+
+
 async def test_lists_show_what_is_there(cli: Cli) -> None:
     assert "No plans yet" in (await cli("plan", "list")).stdout
     plan = await make_plan(cli)
