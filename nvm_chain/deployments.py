@@ -158,12 +158,7 @@ async def deploy(
 
     on_step: told of each contract. Raises ChainUnavailable when the chain has no deployment proxy, InsufficientFunds.
     """
-    if not await chain.code(PROXY):
-        raise ChainUnavailable(
-            f"chain {chain.chain_id} has no deployment proxy at {PROXY}: run `nvm-chain deploy-proxy` "
-            f"(it sends 0.01 of the native currency to {PROXY_DEPLOYER}, then the proxy's pre-signed transaction; "
-            f"see https://github.com/Arachnid/deterministic-deployment-proxy)"
-        )
+    await _check_proxy(chain)
     for step in _steps(fee_recipient, fee_basis_points):
         receipt = None
         if not await chain.code(step.address):
@@ -178,15 +173,48 @@ async def deploy(
     return Deployment.standard(fee_recipient, fee_basis_points)
 
 
+async def missing(
+    chain: Chain, *, fee_recipient: str = ZERO_ADDRESS, fee_basis_points: int = 0, with_proxy: bool = False
+) -> list[tuple[str, Call[bytes]]]:
+    """The wallet's transactions that `deploy` would send (after `install_proxy`, with_proxy), each with the account
+    that it is for. Raises ChainUnavailable as `deploy` does.
+    """
+    funds = await _proxy_funds(chain) if with_proxy else None
+    if not with_proxy:
+        await _check_proxy(chain)
+    return [
+        *([] if funds is None else [(PROXY_DEPLOYER, funds)]),
+        *[
+            (step.address, _deployment_call(step.contract, step.init_code))
+            for step in _steps(fee_recipient, fee_basis_points)
+            if step.init_code is not None and not await chain.code(step.address)
+        ],
+    ]
+
+
 async def install_proxy(chain: Chain, wallet: Wallet) -> None:
     """Puts the deployment proxy on a chain that lacks it, by its well-known pre-signed transaction."""
     if await chain.code(PROXY):
         return
-    missing = PROXY_FUNDS - await chain.balance(PROXY_DEPLOYER)
-    if missing > 0:
-        call: Call[bytes] = Call(PROXY_DEPLOYER, b"", "the proxy's deployer", "receive", {}, bytes, missing)
-        await chain.send(call, wallet)
+    funds = await _proxy_funds(chain)
+    if funds is not None:
+        await chain.send(funds, wallet)
     await chain.wait(await chain.broadcast(PROXY_TRANSACTION))
+
+
+async def _proxy_funds(chain: Chain) -> Call[bytes] | None:
+    """What the proxy's deployer lacks for its transaction; None where it lacks nothing."""
+    lacks = 0 if await chain.code(PROXY) else PROXY_FUNDS - await chain.balance(PROXY_DEPLOYER)
+    return Call(PROXY_DEPLOYER, b"", "the proxy's deployer", "receive", {}, bytes, lacks) if lacks > 0 else None
+
+
+async def _check_proxy(chain: Chain) -> None:
+    if not await chain.code(PROXY):
+        raise ChainUnavailable(
+            f"chain {chain.chain_id} has no deployment proxy at {PROXY}: run `nvm-chain deploy --install-proxy` "
+            f"(it sends 0.01 of the native currency to {PROXY_DEPLOYER}, then the proxy's pre-signed transaction; "
+            f"see https://github.com/Arachnid/deterministic-deployment-proxy)"
+        )
 
 
 async def check_deployed(chain: Chain, deployment: Deployment) -> None:

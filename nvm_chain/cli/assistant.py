@@ -13,7 +13,7 @@ from nvm_chain.chain import Chain, event_topics, topic
 from nvm_chain.cli import terms
 from nvm_chain.cli.definition import definition_options, read_definition, was_given
 from nvm_chain.cli.reseal import reseal, seals
-from nvm_chain.cli.session import Session, command
+from nvm_chain.cli.session import Session, action, command
 from nvm_chain.cli.stores import open_blocks, store_option
 from nvm_chain.cli.transactions import submit, transaction
 from nvm_chain.cli.types import ADDRESS, DID, OFFER
@@ -58,7 +58,7 @@ for _command in (seals, reseal, terms.offer, terms.close_offer, terms.add_node, 
 @click.option("--name", help="What the DID follows from; by default the title. The same name is the same assistant.")
 @definition_options
 @store_option
-@command
+@action
 async def register(
     session: Session,
     /,
@@ -108,7 +108,7 @@ async def register(
 @click.option("--notes-file", type=_TEXT, help="Integration notes, Markdown.")
 @definition_options
 @store_option
-@command
+@action
 async def update(
     session: Session,
     /,

@@ -9,7 +9,7 @@ import click
 
 from nvm_chain.amounts import format_duration
 from nvm_chain.cli.output import Money
-from nvm_chain.cli.session import Session, command
+from nvm_chain.cli.session import Session, action
 from nvm_chain.cli.transactions import submit, transaction
 from nvm_chain.cli.types import ADDRESS, PLAN
 from nvm_chain.errors import InvalidInput, TransactionFailed
@@ -26,7 +26,7 @@ _max_price = click.option("--max-price", metavar="AMOUNT", help="Refuse to pay m
 @_units
 @click.option("--for", "subscriber", type=ADDRESS, help="Who gets the credits; by default the wallet itself.")
 @_max_price
-@command
+@action
 async def buy(session: Session, plan_id: PlanId, units: int, subscriber: str | None, max_price: str | None) -> None:
     """Buy units of a plan, for yourself or as a gift."""
     await _buy(session, plan_id, units, subscriber, max_price, "Buy")
@@ -36,7 +36,7 @@ async def buy(session: Session, plan_id: PlanId, units: int, subscriber: str | N
 @click.argument("plan_id", type=PLAN, metavar="PLAN")
 @_units
 @_max_price
-@command
+@action
 async def renew(session: Session, plan_id: PlanId, units: int, max_price: str | None) -> None:
     """Buy more of a plan that your wallet holds: credits are added, time goes on from where it would end."""
     async with session.chain() as chain:
@@ -52,7 +52,7 @@ async def renew(session: Session, plan_id: PlanId, units: int, max_price: str | 
 @click.argument("subscriber", type=ADDRESS, metavar="ACCOUNT")
 @_units
 @_max_price
-@command
+@action
 async def gift(session: Session, plan_id: PlanId, subscriber: str, units: int, max_price: str | None) -> None:
     """Buy units of a plan for ACCOUNT; you pay, it can use them."""
     await _buy(session, plan_id, units, subscriber, max_price, "Give")
@@ -62,7 +62,7 @@ async def gift(session: Session, plan_id: PlanId, subscriber: str, units: int, m
 @click.argument("plan_id", type=PLAN, metavar="PLAN")
 @click.option("--cancel", is_flag=True, help="Take the announcement back and go on using the plan.")
 @click.option("--to", type=ADDRESS, help="Where the money goes; by default to the wallet.")
-@command
+@action
 async def refund(session: Session, plan_id: PlanId, cancel: bool, to: str | None) -> None:
     """Give back what is left of a refundable plan: announces it, and takes the money once the cooldown is over.
 

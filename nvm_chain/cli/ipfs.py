@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from nvm_chain.cid import Cid
-from nvm_chain.cli.session import Session, command
+from nvm_chain.cli.session import Session, action, command
 from nvm_chain.cli.stores import default_store, store_option
 from nvm_chain.cli.types import DID, Parsed
 from nvm_chain.did import Did
@@ -85,13 +85,16 @@ async def doctor(session: Session, /, dids: tuple[Did, ...], cids: tuple[Cid, ..
 @ipfs.command(name="repin")
 @_options
 @click.option("--wait", "patience", type=click.IntRange(0), default=0, help="Seconds to wait for a pinning service.")
-@command
+@action
 async def repin_blocks(
     session: Session, /, dids: tuple[Did, ...], cids: tuple[Cid, ...], whole: bool, patience: int, **places: Any
 ) -> None:
     """Copy metadata blocks to the store and every --pin, ask pinning services to keep them; exit 3 if that fails."""
     wanted = await _blocks(session, dids, cids, whole)
     async with _places(**places) as (stores, services):
+        if session.dry_run:
+            await _would_repin(session, stores, services, wanted)
+            return
         done = [await repin(stores, services, cid, name=wanted[cid], patience=patience) for cid in wanted]
     rows = [
         {
@@ -104,6 +107,25 @@ async def repin_blocks(
     ]
     session.output.table(rows, "No blocks.")
     if not all(one.complete and all(pin.status != "failed" for _, pin in one.pins) for one in done):
+        sys.exit(3)
+
+
+async def _would_repin(
+    session: Session, stores: Stores, services: Sequence[PinningService], wanted: Mapping[Cid, str]
+) -> None:
+    keepers = {store.name for store in (stores.primary, *stores.pins)} | {service.name for service in services}
+    reports = await holdings(stores, services, wanted)
+    rows = [
+        {
+            "cid": str(report.cid),
+            "from": next((holding.source for holding in report.holdings if holding.holds), None),
+            "would_go_to": [one.source for one in report.holdings if one.source in keepers and not one.holds],
+        }
+        for report in reports
+    ]
+    session.output.table(rows, "No blocks.")
+    session.output.note("Dry run: nothing was copied.")
+    if any(report.copies == 0 for report in reports):
         sys.exit(3)
 
 

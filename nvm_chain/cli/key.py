@@ -6,10 +6,11 @@ import click
 
 from nvm_chain.access_node import ApiKey, open_node
 from nvm_chain.cli.nodes import api_key, node_option
-from nvm_chain.cli.session import Session, command
+from nvm_chain.cli.session import Session, action, command
 from nvm_chain.cli.types import DID, DURATION
 from nvm_chain.did import Did
-from nvm_chain.errors import NvmError
+from nvm_chain.errors import NotFound, NvmError
+from nvm_chain.text import show
 
 
 @click.group()
@@ -64,10 +65,16 @@ async def list_keys(session: Session, node_url: str) -> None:
 @key.command()
 @node_option
 @click.argument("key_id")
-@command
+@action
 async def revoke(session: Session, node_url: str, key_id: str) -> None:
     """Revoke a key by its id, with the key in NVM_API_KEY."""
     async with open_node(node_url) as node:
+        if session.dry_run:
+            found = next((one for one in await node.keys(api_key()) if one.id == key_id), None)
+            if found is None:
+                raise NotFound(f"this wallet has no key {show(key_id)} at {node.url}: see `nvm-chain key list`")
+            session.output.record(_row(found), title="Dry run: this key would be revoked; nothing was.")
+            return
         session.confirm(f"Revoke key {key_id}? Programs that use it stop working.")
         await node.revoke(api_key(), key_id)
         session.output.record({"revoked": key_id})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from nvm_chain.cli.output import Money
-from nvm_chain.cli.session import Session, command
+from nvm_chain.cli.session import Session, action, command
 from nvm_chain.cli.transactions import submit, transaction
 from nvm_chain.cli.types import ADDRESS, PLAN
 from nvm_chain.errors import TransactionFailed
@@ -61,7 +61,7 @@ async def earnings(session: Session, plan_id: PlanId, payee: str | None) -> None
 @click.argument("plan_id", type=PLAN, metavar="PLAN")
 @click.option("--of", "payee", type=ADDRESS, help="Send this account its earnings instead; anybody may.")
 @click.option("--to", type=ADDRESS, help="Send the wallet's earnings to this account.")
-@command
+@action
 async def withdraw(session: Session, plan_id: PlanId, payee: str | None, to: str | None) -> None:
     """Withdraw earnings from a plan."""
     if payee and to:

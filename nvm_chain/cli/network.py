@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from nvm_chain.abi import ZERO_ADDRESS
+from nvm_chain.abi import ZERO_ADDRESS, Call
 from nvm_chain.amounts import format_units
+from nvm_chain.chain import Chain
 from nvm_chain.cli.output import Money
-from nvm_chain.cli.session import Session, command
+from nvm_chain.cli.session import Session, action, command
 from nvm_chain.cli.types import ADDRESS
-from nvm_chain.deployments import NETWORKS, Deployed, deploy, install_proxy
+from nvm_chain.deployments import NETWORKS, PROXY, Deployed, Deployment, deploy, install_proxy, missing
+from nvm_chain.errors import ContractRefused
+from nvm_chain.wallet import Wallet
 
 
 @click.command()
@@ -55,7 +60,7 @@ async def network(session: Session) -> None:
 @click.option(
     "--install-proxy", "with_proxy", is_flag=True, help="First put the deployment proxy on a chain without it."
 )
-@command
+@action
 async def deploy_contracts(
     session: Session, fee_recipient: str | None, fee_basis_points: int, with_proxy: bool
 ) -> None:
@@ -63,7 +68,7 @@ async def deploy_contracts(
     async with session.chain() as chain:
         wallet = session.wallet(chain)
         if session.dry_run:
-            session.output.record(session.deployment.to_dict(), title="Dry run: the contracts would be at")
+            await _would_deploy(session, chain, wallet, fee_recipient or ZERO_ADDRESS, fee_basis_points, with_proxy)
             return
         session.confirm(f"Deploy the contracts to {session.network.title} with {wallet.address}?")
         if with_proxy:
@@ -87,3 +92,38 @@ async def deploy_contracts(
         )
         fee = Money(spent, f"{format_units(spent, 18)} {session.network.currency}")
         session.output.record({"chain_id": chain.chain_id, **deployment.to_dict(), "gas": gas, "fee": fee})
+
+
+async def _would_deploy(
+    session: Session, chain: Chain, wallet: Wallet, fee_recipient: str, fee_basis_points: int, with_proxy: bool
+) -> None:
+    calls = await missing(chain, fee_recipient=fee_recipient, fee_basis_points=fee_basis_points, with_proxy=with_proxy)
+    currency, rows = session.network.currency, []
+    for account, call in calls:
+        row = {
+            "contract": call.args.get("contract", call.contract),
+            "at": account,
+            "to": call.to,
+            "value": Money(call.value, f"{format_units(call.value, 18)} {currency}"),
+            "gas": await _gas(chain, wallet, call),
+        }
+        rows.append({**row, "data": "0x" + call.data.hex()} if session.output.as_json else row)
+    session.output.record(
+        {
+            "chain_id": chain.chain_id,
+            "from": wallet.address,
+            **Deployment.standard(fee_recipient, fee_basis_points).to_dict(),
+            "transactions": rows,
+        },
+        title="Dry run: these transactions would be sent; nothing was." if rows else "Dry run: everything is there.",
+    )
+
+
+async def _gas(chain: Chain, wallet: Wallet, call: Call[Any]) -> int | None:
+    """None where it can't be told before the transactions in front of it are in a block."""
+    if call.to == PROXY and not await chain.code(PROXY):
+        return None
+    try:
+        return await chain.estimate(call, wallet.address)
+    except ContractRefused:
+        return None

@@ -13,7 +13,7 @@ from nvm_chain.chain import Chain, event_topics, topic
 from nvm_chain.cid import Cid
 from nvm_chain.cli import buying
 from nvm_chain.cli.output import Money
-from nvm_chain.cli.session import Session, command
+from nvm_chain.cli.session import Session, action, command
 from nvm_chain.cli.stores import open_blocks, store_option
 from nvm_chain.cli.transactions import submit, transaction
 from nvm_chain.cli.types import ADDRESS, DURATION, PAYEE, PLAN
@@ -58,7 +58,7 @@ plan.add_command(voucher)
 @click.option("--payee", "payees", type=PAYEE, multiple=True, help="A share of the revenue: 0x…=30%. Repeat it.")
 @click.option("--name", help="What the plan's id follows from; by default the title. The same name is the same plan.")
 @store_option
-@command
+@action
 async def create(
     session: Session,
     title: str,
@@ -152,7 +152,7 @@ async def list_plans(
 @click.argument("plan_id", type=PLAN, metavar="PLAN")
 @click.argument("subscriber", type=ADDRESS)
 @click.option("--units", type=click.IntRange(1), default=1, show_default=True)
-@command
+@action
 async def grant(session: Session, plan_id: PlanId, subscriber: str, units: int) -> None:
     """Give units of your plan without payment on the chain."""
     call = session.deployment.plans.grant(plan_id, subscriber, units)
@@ -162,7 +162,7 @@ async def grant(session: Session, plan_id: PlanId, subscriber: str, units: int) 
 @plan.command()
 @click.argument("plan_id", type=PLAN, metavar="PLAN")
 @click.option("--resume", is_flag=True, help="Resume sales instead.")
-@command
+@action
 async def pause(session: Session, plan_id: PlanId, resume: bool) -> None:
     """Pause the sales of your plan, or resume them."""
     call = session.deployment.plans.set_paused(plan_id, not resume)
@@ -171,7 +171,7 @@ async def pause(session: Session, plan_id: PlanId, resume: bool) -> None:
 
 @plan.command()
 @click.argument("plan_id", type=PLAN, metavar="PLAN")
-@command
+@action
 async def retire(session: Session, plan_id: PlanId) -> None:
     """End the sales of your plan for good; credits already sold stay valid."""
     await _send(session, session.deployment.plans.retire(plan_id), f"End the sales of plan {plan_id} for good")
@@ -181,7 +181,7 @@ async def retire(session: Session, plan_id: PlanId) -> None:
 @click.argument("plan_id", type=PLAN, metavar="PLAN")
 @click.argument("to", type=ADDRESS, required=False)
 @click.option("--withdraw-offer", is_flag=True, help="Take the offer back instead.")
-@command
+@action
 async def hand_over(session: Session, plan_id: PlanId, to: str | None, withdraw_offer: bool) -> None:
     """Offer your plan to another account, which has to accept it. Payees stay as they are."""
     if withdraw_offer == (to is not None):
@@ -192,7 +192,7 @@ async def hand_over(session: Session, plan_id: PlanId, to: str | None, withdraw_
 
 @plan.command()
 @click.argument("plan_id", type=PLAN, metavar="PLAN")
-@command
+@action
 async def accept(session: Session, plan_id: PlanId) -> None:
     """Take over a plan that was offered to your wallet."""
     await _send(session, session.deployment.plans.accept_plan(plan_id), f"Take over plan {plan_id}")

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from nvm_chain.cli.definition import definition_options, read_definition
-from nvm_chain.cli.session import Session, command
+from nvm_chain.cli.session import Session, action, command
 from nvm_chain.cli.stores import open_blocks, store_option
 from nvm_chain.cli.transactions import submit, transaction
 from nvm_chain.cli.types import DID, DURATION
@@ -43,7 +43,7 @@ async def seals(session: Session, did: Did, store_url: str | None, gateways: tup
 @click.option("--expires", type=DURATION, metavar="TIME", help="How long nodes take the new secret; by default no end.")
 @definition_options
 @store_option
-@command
+@action
 async def reseal(
     session: Session,
     /,

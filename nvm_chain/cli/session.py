@@ -170,15 +170,25 @@ _OPTIONS = (
         metavar="0x…",
         help="An account that a development node unlocks.",
     ),
-    click.option("--yes", "-y", is_flag=True, help="Do not ask before sending a transaction."),
-    click.option("--dry-run", is_flag=True, help="Show the transaction and what it would cost; send nothing."),
+    click.option("--yes", "-y", is_flag=True, help="Do not ask before something is sent or signed."),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
+)
+_DRY_RUN = click.option(
+    "--dry-run", is_flag=True, help="Show what would be done and what it would cost; change nothing."
 )
 
 
 def command(run: Command[P]) -> Callable[..., None]:
     """Makes an async function of (session, …) a click callback with the common options."""
+    return _callback(run, _OPTIONS)
 
+
+def action(run: Command[P]) -> Callable[..., None]:
+    """`command` with --dry-run: `run` must look at `session.dry_run` before it changes anything (`submit` does)."""
+    return _callback(run, (*_OPTIONS, _DRY_RUN))
+
+
+def _callback(run: Command[P], options: tuple[Callable[..., Any], ...]) -> Callable[..., None]:
     @functools.wraps(run)
     def callback(
         *args: Any,
@@ -189,8 +199,8 @@ def command(run: Command[P]) -> Callable[..., None]:
         password_file: Path | None,
         account: str | None,
         yes: bool,
-        dry_run: bool,
         as_json: bool,
+        dry_run: bool = False,
         **kwargs: Any,
     ) -> None:
         # Who signs: what was said for this run goes before what a profile says.
@@ -212,7 +222,7 @@ def command(run: Command[P]) -> Callable[..., None]:
         with reporting(session.output):
             asyncio.run(run(session, *args, **kwargs))
 
-    for option in reversed(_OPTIONS):
+    for option in reversed(options):
         callback = option(callback)
     return callback
 

@@ -8,7 +8,7 @@ import click
 
 from nvm_chain.abi import Call
 from nvm_chain.assets import OfferInput
-from nvm_chain.cli.session import Session, command
+from nvm_chain.cli.session import Session, action
 from nvm_chain.cli.transactions import submit, transaction
 from nvm_chain.cli.types import ADDRESS, DID, OFFER, PLAN
 from nvm_chain.did import Did
@@ -21,7 +21,7 @@ _SETTLEMENT_WINDOW = 24 * 3600
 @click.command()
 @click.argument("did", type=DID)
 @click.argument("offered", type=OFFER, metavar="PLAN[=MIN[-MAX]]")
-@command
+@action
 async def offer(session: Session, did: Did, offered: OfferInput) -> None:
     """Let a plan of yours open the assistant, or change its credits per access.
 
@@ -53,7 +53,7 @@ async def offer(session: Session, did: Did, offered: OfferInput) -> None:
 @click.command(name="close-offer")
 @click.argument("did", type=DID)
 @click.argument("plan_id", type=PLAN, metavar="PLAN")
-@command
+@action
 async def close_offer(session: Session, did: Did, plan_id: PlanId) -> None:
     """End an offer, after a day's notice. The plan's owner may as well."""
     await _send(session, session.deployment.assets.close_offer(did, plan_id), f"Close the offer of plan {plan_id}")
@@ -62,18 +62,19 @@ async def close_offer(session: Session, did: Did, plan_id: PlanId) -> None:
 @click.command(name="add-node")
 @click.argument("did", type=DID)
 @click.argument("node", type=ADDRESS)
-@command
+@action
 async def add_node(session: Session, did: Did, node: str) -> None:
     """Let one more access node serve and settle the assistant. Then seal the secret to it: `assistant reseal`."""
     await _send(session, session.deployment.assets.add_node(did, node), f"Let node {node} serve {did}")
-    session.output.note(f"now seal the secret to the node: nvm-chain assistant reseal {did}")
+    if not session.dry_run:
+        session.output.note(f"now seal the secret to the node: nvm-chain assistant reseal {did}")
 
 
 @click.command(name="remove-node")
 @click.argument("did", type=DID)
 @click.argument("node", type=ADDRESS)
 @click.option("--at-once", is_flag=True, help="It may not even settle what it served: for a node that cheats.")
-@command
+@action
 async def remove_node(session: Session, did: Did, node: str, at_once: bool) -> None:
     """End a node's service. For a day it may still settle calls that it served before."""
     async with session.chain() as chain:
@@ -87,7 +88,7 @@ async def remove_node(session: Session, did: Did, node: str, at_once: bool) -> N
 @click.command(name="activate")
 @click.argument("did", type=DID)
 @click.option("--off", is_flag=True, help="Deactivate it instead: calls end, what was served still settles.")
-@command
+@action
 async def switch(session: Session, did: Did, off: bool) -> None:
     """Activate an assistant again, or deactivate it."""
     await _send(session, session.deployment.assets.set_active(did, not off), f"{'Dea' if off else 'A'}ctivate {did}")
@@ -97,7 +98,7 @@ async def switch(session: Session, did: Did, off: bool) -> None:
 @click.argument("did", type=DID)
 @click.argument("to", type=ADDRESS, required=False)
 @click.option("--withdraw-offer", is_flag=True, help="Take the offer back instead.")
-@command
+@action
 async def hand_over(session: Session, did: Did, to: str | None, withdraw_offer: bool) -> None:
     """Offer your assistant to another account, which has to accept it."""
     if withdraw_offer == (to is not None):
@@ -108,7 +109,7 @@ async def hand_over(session: Session, did: Did, to: str | None, withdraw_offer: 
 
 @click.command()
 @click.argument("did", type=DID)
-@command
+@action
 async def accept(session: Session, did: Did) -> None:
     """Take over an assistant that was offered to your wallet. Then seal its secret anew: `assistant update`."""
     await _send(session, session.deployment.assets.accept_asset(did), f"Take over {did}")

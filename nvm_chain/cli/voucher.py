@@ -11,7 +11,7 @@ from nvm_chain.access_node import open_node
 from nvm_chain.chain import Chain
 from nvm_chain.cli.nodes import api_key
 from nvm_chain.cli.profiles import default
-from nvm_chain.cli.session import Session, command
+from nvm_chain.cli.session import Session, action
 from nvm_chain.cli.types import PLAN
 from nvm_chain.did import Did
 from nvm_chain.errors import InvalidInput
@@ -32,7 +32,7 @@ from nvm_chain.wallet import Wallet
     metavar="URL",
     help="The access node to hand it to; without one the voucher is only shown.",
 )
-@command
+@action
 async def voucher(
     session: Session, plan_id: PlanId, more: int | None, ceiling: int | None, node_url: str | None
 ) -> None:
@@ -48,6 +48,19 @@ async def voucher(
         top = ceiling if ceiling is not None else consumed + (more or 0)
         if top <= consumed:
             raise InvalidInput(f"{consumed} credits are consumed already: a ceiling of {top} would open nothing")
+        if session.dry_run:
+            session.output.record(
+                {
+                    "plan": str(plan_id),
+                    "subscriber": wallet.address,
+                    "ceiling": str(top),
+                    "consumed": str(consumed),
+                    "signature": None,
+                    "would_go_to": node_url,
+                },
+                title="Dry run: nothing was signed, and nothing was handed to a node.",
+            )
+            return
         session.confirm(f"Sign that {top - consumed} more credits of plan {plan_id} may be settled ({top} in all)?")
         signed = await _sign(session, chain, wallet, plan_id, top)
     fields = {

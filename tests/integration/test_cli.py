@@ -229,6 +229,50 @@ async def test_a_dry_run_pins_nothing(cli: Cli, tmp_path: Path) -> None:
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]  # noqa: ASYNC240
 
 
+async def test_a_dry_run_of_deploy_shows_every_transaction_and_sends_none() -> None:
+    async with anvil() as process, open_chain(process.url, CHAIN_ID) as chain:
+        run = commands(NVM_RPC_URL=process.url, NVM_PRIVATE_KEY=KEYS[0])
+        shown = await answer(
+            run("deploy", "--fee-recipient", NODE.address, "--fee-basis-points", 100, "--dry-run", "--json")
+        )
+        would = Deployment.standard(NODE.address, 100)
+        assert {name: shown[name] for name in would.to_dict()} == would.to_dict()
+        contracts = [one["contract"] for one in shown["transactions"]]
+        assert contracts == ["NodeRegistry", "SignatureValidator", "PlanRegistry", "Lens"]
+        assert shown["transactions"][0]["gas"] > 100_000
+        assert await chain.block_number() == 0
+        await deploy(chain, BUILDER, fee_recipient=NODE.address, fee_basis_points=100)
+        sent = [
+            (await chain.rpc("eth_getBlockByNumber", [hex(n), True]))["transactions"][0]["input"] for n in range(1, 5)
+        ]
+        assert sent == [one["data"] for one in shown["transactions"]]
+        assert (await answer(run("deploy", "--dry-run", "--fee-recipient", NODE.address, "--fee-basis-points", 100,
+                                 "--json")))["transactions"] == []  # fmt: skip
+
+
+async def test_a_dry_run_of_a_voucher_signs_nothing(cli: Cli) -> None:
+    plan = await make_plan(cli, "Bounded", "0.001 ETH", "--vouchers")
+    command = ("plan", "voucher", plan, "--credits", 10, "--dry-run", "--json")
+    shown = await answer(cli(*command, NVM_NODE_URL="http://127.0.0.1:9", NVM_API_KEY="nvm_x"))
+    assert (shown["ceiling"], shown["signature"], shown["would_go_to"]) == ("10", None, "http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["wallet", "new", "wallet.json"],
+        ["key", "create"],
+        ["chat", "did:nv:" + "01" * 32, "hi"],
+        ["plan", "show", UNKNOWN_PLAN],
+    ],
+)
+async def test_a_command_without_a_dry_run_refuses_the_option(cli: Cli, words: list[str], tmp_path: Path) -> None:
+    words = [str(tmp_path / one) if one == "wallet.json" else one for one in words]
+    done = await cli(*words, "--dry-run", NVM_KEYSTORE_PASSWORD="long enough", **NO_NODE)
+    assert (done.exit_code, "No such option: --dry-run" in done.stderr) == (2, True), done.output
+    assert not (tmp_path / "wallet.json").exists()
+
+
 async def test_without_a_person_and_without_yes_nothing_is_sent(cli: Cli, chain: Chain) -> None:
     plan, before = await make_plan(cli), await chain.block_number()
     declined = await cli("plan", "buy", plan)
@@ -340,6 +384,11 @@ async def test_a_subscriber_gets_a_key_chats_and_gives_the_key_back() -> None:
 
         [row] = (await answer(cli("key", "list", "--json", NVM_API_KEY=key)))["items"]
         assert (row["name"], row["spent"], row["budget"], row["assistants"]) == ("terminal", 2, 50, [str(did)])
+
+        kept = await answer(cli("key", "revoke", made["id"], "--dry-run", "--json", NVM_API_KEY=key))
+        assert (kept["id"], kept["revoked_at"]) == (made["id"], None)
+        unknown = await cli("key", "revoke", "key_none", "--dry-run", NVM_API_KEY=key)
+        assert (unknown.exit_code, "key list" in unknown.stderr) == (3, True)
 
         garbled = await cli("chat", did, "hello", NVM_API_KEY=key[:-1])
         assert (garbled.exit_code, "garbled" in garbled.stderr) == (3, True)

@@ -56,6 +56,9 @@ async def test_a_doctor_shows_who_holds_the_metadata_and_repin_makes_more_hold_i
         before = await items(world, "ipfs", "doctor", assistant.did, *places, NVM_PINNING_TOKEN=token)
         assert [row["holds"] for row in before] == [True, False, False]
         assert before[0]["cid"] == str(assistant.cid)
+        (dry,) = await items(world, "ipfs", "repin", assistant.did, *places, "--dry-run", NVM_PINNING_TOKEN=token)
+        assert (dry["from"], dry["would_go_to"]) == (before[0]["place"], [row["place"] for row in before[1:]])
+        assert not await copies.has(assistant.cid)
         (done,) = await items(world, "ipfs", "repin", assistant.did, *places, "--wait", 5, NVM_PINNING_TOKEN=token)
         assert done["problems"] == []
         assert done["held"][-1].endswith("(pinned)")
