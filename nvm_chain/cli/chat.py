@@ -9,6 +9,7 @@ import click
 
 from nvm_chain.access_node import NodeRefused, NodeUnavailable
 from nvm_chain.cli.nodes import api_key, node_option
+from nvm_chain.cli.output import visible
 from nvm_chain.cli.session import Session, command
 from nvm_chain.cli.types import DID
 from nvm_chain.cli.voucher import answer_402
@@ -64,7 +65,7 @@ async def _answer(session: Session, client: Any, did: Did, history: list[Any]) -
             if event.type == "response.output_text.delta":
                 text += event.delta
                 if not session.output.as_json:
-                    click.echo(_harmless(event.delta), nl=False)
+                    click.echo(visible(event.delta, "\n\t"), nl=False)
                     sys.stdout.flush()
             elif event.type in ("response.completed", "response.incomplete", "response.failed"):
                 final = event.response
@@ -86,11 +87,6 @@ async def _answer(session: Session, client: Any, did: Did, history: list[Any]) -
     if final.status == "incomplete":
         session.output.note("(the answer was cut off at its length limit)")
     return text
-
-
-def _harmless(text: str) -> str:
-    """Without control characters: an answer must not be able to steer the terminal."""
-    return "".join(char for char in text if char in "\n\t" or char.isprintable())
 
 
 def _ask() -> str | None:

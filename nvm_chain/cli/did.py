@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 import click
 
+from nvm_chain.cli.output import to_json
 from nvm_chain.cli.session import Session, command
 from nvm_chain.cli.stores import open_blocks, store_option
 from nvm_chain.cli.types import DID
@@ -54,4 +54,4 @@ async def history(session: Session, did: Did) -> None:
 
 
 def _print(session: Session, result: dict[str, object]) -> None:
-    click.echo(json.dumps(result, indent=None if session.output.as_json else 2, ensure_ascii=False))
+    click.echo(to_json(result, indent=None if session.output.as_json else 2))

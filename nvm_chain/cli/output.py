@@ -1,14 +1,34 @@
-"""What the terminal shows: results on stdout (tables, or one JSON object), everything else on stderr."""
+"""What the terminal shows: results on stdout (tables, or one JSON object), everything else on stderr.
+
+Much of it is strangers' text: a title, an endpoint, a token's symbol. Nothing of it steers the terminal: characters
+that do, or that change the order in which text is read, are shown as escapes, in JSON as JSON's own. A table is aligned
+text in a pipe, too, so that what a person sees and what they cut from a log is the same; programs read --json.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import click
+
+_UNFIT = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+"""Unicode's controls, formats (direction marks among them), half surrogates, private use, line separators."""
+
+
+def visible(text: str, keep: str = "") -> str:
+    """The text with every character that doesn't show, or steers, as an escape like \\x1b. keep: left as they are."""
+    return "".join(char if char in keep or _fit(char) else ascii(char)[1:-1] for char in text)
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON that is the same to every program, and steers no terminal."""
+    text = json.dumps(value, default=_encode, ensure_ascii=False, indent=indent)
+    return "".join(char if char == "\n" or _fit(char) else json.dumps(char)[1:-1] for char in text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,27 +40,25 @@ class Output:
     def record(self, values: Mapping[str, Any], title: str | None = None) -> None:
         """One thing: its fields below each other."""
         if self.as_json:
-            self._json(values)
+            click.echo(to_json(values))
             return
         if title:
-            click.secho(title, bold=sys.stdout.isatty())
+            click.secho(visible(title), bold=sys.stdout.isatty())
         width = max((len(name) for name in values), default=0)
         for name, value in values.items():
-            for i, line in enumerate(str(plain(value)).splitlines() or [""]):
-                click.echo(f"  {name.replace('_', ' ') if i == 0 else '':{width}}  {line}")
+            for i, line in enumerate(plain(value, lines=True).split("\n")):
+                click.echo(f"  {name.replace('_', ' ') if i == 0 else '':{width}}  {line}".rstrip())
 
     def table(self, rows: Sequence[Mapping[str, Any]], nothing: str) -> None:
         """Many things: one line each. nothing: what to say when there are none."""
         if self.as_json:
-            self._json({"items": rows})
+            click.echo(to_json({"items": rows}))
             return
         if not rows:
             click.echo(nothing)
             return
         names = list(rows[0])
-        cells = [[name.replace("_", " ") for name in names]] + [
-            [str(plain(row[name])) for name in names] for row in rows
-        ]
+        cells = [[name.replace("_", " ") for name in names]] + [[plain(row[name]) for name in names] for row in rows]
         widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
         for number, line in enumerate(cells):
             text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
@@ -48,10 +66,15 @@ class Output:
 
     def note(self, text: str) -> None:
         """Progress and hints, for people only."""
-        click.echo(text, err=True)
+        click.echo(visible(text, "\n"), err=True)
 
-    def _json(self, value: Mapping[str, Any]) -> None:
-        click.echo(json.dumps(value, default=_encode, ensure_ascii=False))
+    def failure(self, kind: str, message: str, values: Mapping[str, Any]) -> None:
+        """What went wrong. values: what a program wants to know of it."""
+        if self.as_json:
+            click.echo(to_json({"error": {"type": kind, "message": message, "values": values}}))
+            return
+        click.secho("error: ", fg="red", bold=True, nl=False, err=True)
+        self.note(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +85,24 @@ class Money:
     text: str
 
 
-def plain(value: Any) -> Any:
-    """How a value reads in a table."""
+def plain(value: Any, *, lines: bool = False) -> str:
+    """How a value reads. lines: it may have several, which a text's own newlines make or one for each of a list's."""
     if value is None or value == "":
         return "–"
     if isinstance(value, Money):
-        return value.text
+        return visible(value.text)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name.replace('_', ' ')} {plain(item)}" for name, item in value.items())
+        return ", ".join(f"{visible(str(name)).replace('_', ' ')} {plain(item)}" for name, item in value.items())
     if isinstance(value, list | tuple):
-        lines = any(isinstance(item, Mapping) for item in value)
-        return ("\n" if lines else ", ").join(str(plain(item)) for item in value) or "–"
-    return value
+        long = lines and any(isinstance(item, Mapping) for item in value)
+        return ("\n" if long else ", ").join(plain(item) for item in value) or "–"
+    return visible(str(value), "\n\t" if lines else "")
+
+
+def _fit(char: str) -> bool:
+    return " " <= char <= "~" or unicodedata.category(char) not in _UNFIT
 
 
 def _encode(value: Any) -> Any:

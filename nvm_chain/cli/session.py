@@ -21,7 +21,7 @@ import click
 from nvm_chain.access_node import NodeRefused, NodeUnavailable
 from nvm_chain.amounts import Currency
 from nvm_chain.chain import Chain, open_chain
-from nvm_chain.cli.output import Output
+from nvm_chain.cli.output import Output, visible
 from nvm_chain.cli.profiles import default, is_default
 from nvm_chain.deployments import NETWORKS, Deployment, Network
 from nvm_chain.errors import (
@@ -105,7 +105,7 @@ class Session:
             return
         if not sys.stdin.isatty():
             raise Declined(f"{question} Nobody is there to answer: add --yes to go on, or --dry-run to look first")
-        if not click.confirm(question, err=True):
+        if not click.confirm(visible(question), err=True):
             raise Declined("nothing was sent")
 
 
@@ -250,10 +250,5 @@ def exit_code(error: NvmError) -> int:
 
 def fail(output: Output, error: NvmError) -> NoReturn:
     """Prints the error, with its values in JSON, and ends the program."""
-    if output.as_json:
-        values = getattr(error, "values", {})
-        output.record({"error": {"type": type(error).__name__, "message": str(error), "values": values}})
-    else:
-        click.secho("error: ", fg="red", bold=True, nl=False, err=True)
-        click.echo(str(error), err=True)
+    output.failure(type(error).__name__, str(error), getattr(error, "values", {}))
     sys.exit(exit_code(error))

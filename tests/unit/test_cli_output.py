@@ -1,0 +1,71 @@
+"""What the terminal prints of strangers' text."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from typing import Any
+
+import pytest
+
+from nvm_chain.cli.output import Money, Output, plain, visible
+
+HOSTILE = {
+    "\x1b": "\\x1b",  # escape sequences
+    "\x9b": "\\x9b",  # the same in one character
+    "\r": "\\r",
+    "\x07": "\\x07",
+    "\x7f": "\\x7f",
+    "\u202e": "\\u202e",  # right-to-left override
+    "\u2066": "\\u2066",
+    "\u200b": "\\u200b",
+    "\u2028": "\\u2028",
+    "\ud800": "\\ud800",
+    "\U000e0041": "\\U000e0041",  # an invisible tag
+}
+
+
+@pytest.mark.parametrize(("char", "shown"), HOSTILE.items(), ids=[ascii(char) for char in HOSTILE])
+@pytest.mark.parametrize("json_wanted", [False, True])
+def test_no_text_steers_the_terminal(
+    char: str, shown: str, json_wanted: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, output = f"https://a{char}[2Jb", Output(json_wanted)
+    values: dict[str, Any] = {
+        "endpoint": text,
+        "list": [text],
+        "nested": [{"name": text, text: 1}],
+        "money": Money(1, text),
+    }
+    output.record(values, title=text)
+    output.table([values], "")
+    output.note(text)
+    output.failure("Kind", text, {"text": text})
+    told = capsys.readouterr()
+    for written in (told.out, told.err):
+        assert not [c for c in written if c != "\n" and unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")]
+    assert shown in told.err
+    if json_wanted:
+        lines = [json.loads(line) for line in told.out.splitlines()]
+        assert lines[0]["endpoint"] == lines[1]["items"][0]["endpoint"] == lines[2]["error"]["message"] == text
+    else:
+        assert shown in told.out
+
+
+def test_text_makes_lines_only_where_a_text_stands_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(False).record({"notes": "one\n\n\ttwo", "nodes": [{"endpoint": "a\nowner 0x1"}, {"endpoint": "b"}]})
+    Output(False).table([{"title": "a\nb", "nodes": [{"n": 1}, {"n": 2}]}], "")
+    assert capsys.readouterr().out.splitlines() == [
+        "  notes  one",
+        "",
+        "         \ttwo",
+        "  nodes  endpoint a\\nowner 0x1",
+        "         endpoint b",
+        "title  nodes",
+        "a\\nb   n 1, n 2",
+    ]
+
+
+@pytest.mark.parametrize("text", ["Grüße", "日本語", "עברית", "naïve 👍", "é", "a b"])
+def test_letters_of_every_language_stay_as_they_are(text: str) -> None:
+    assert visible(text) == plain(text) == text
