@@ -18,7 +18,7 @@ from ape.cli import ConnectedProviderCommand
 from eth_account.messages import encode_defunct, encode_typed_data
 
 from nvm_chain.chain import Chain, open_chain
-from nvm_chain.cli.session import exit_code
+from nvm_chain.cli.program import exit_code
 from nvm_chain.deployments import Deployment
 from nvm_chain.errors import InvalidInput, NvmError
 from nvm_chain.text import show

@@ -6,6 +6,8 @@ from importlib import import_module
 
 import click
 
+from nvm_chain.cli.program import Program
+
 # Name: module, object, help. Modules are imported when they are asked for: the chain's packages take seconds to load.
 _COMMANDS = {
     "init": ("init", "init", "Write down network, wallet and node once, so that commands needn't be told."),
@@ -32,7 +34,7 @@ _COMMANDS = {
 _WITHOUT_PROFILE = frozenset({"init", "profiles", "completion", "networks"})
 
 
-class _Commands(click.Group):
+class _Commands(Program):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
@@ -57,11 +59,5 @@ def main(context: click.Context, profile: str | None) -> None:
     if context.invoked_subcommand in _WITHOUT_PROFILE:
         return
     from nvm_chain.cli import profiles
-    from nvm_chain.errors import InvalidInput
 
-    try:
-        profiles.use(context, profiles.load(profiles.config_file()).named(profile))
-    except InvalidInput as error:
-        click.secho("error: ", fg="red", bold=True, nl=False, err=True)
-        click.echo(str(error), err=True)
-        context.exit(2)
+    profiles.use(context, profiles.load(profiles.config_file()).named(profile))

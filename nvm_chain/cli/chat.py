@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -17,6 +18,14 @@ from nvm_chain.did import Did
 from nvm_chain.urls import base_url
 
 
+class Unfinished(NodeUnavailable):
+    """The stream ended without a complete answer. values: what there is of it, as --json shows an answer."""
+
+    def __init__(self, message: str, answer: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.values = answer
+
+
 @click.command()
 @click.argument("did", type=DID)
 @click.argument("message", required=False)
@@ -28,7 +37,10 @@ from nvm_chain.urls import base_url
 )
 @command
 async def chat(session: Session, did: Did, message: str | None, node_url: str, max_credits: int | None) -> None:
-    """Ask the assistant MESSAGE; without one, talk with it line by line until the end of input (Ctrl-D)."""
+    """Ask the assistant MESSAGE; without one, talk with it line by line until the end of input (Ctrl-D).
+
+    With --json every answer is one JSON object on a line of its own: one for MESSAGE, else one for each turn.
+    """
     from openai import APIConnectionError, APIError, APIStatusError, AsyncOpenAI
 
     base = base_url(node_url).removesuffix("/v1") + "/v1"
@@ -69,21 +81,20 @@ async def _answer(session: Session, client: Any, did: Did, history: list[Any]) -
                     sys.stdout.flush()
             elif event.type in ("response.completed", "response.incomplete", "response.failed"):
                 final = event.response
-    if session.output.as_json:
-        usage = getattr(final, "usage", None)
-        session.output.record(
-            {
-                "response": getattr(final, "id", None),
-                "status": getattr(final, "status", None),
-                "text": text,
-                "usage": None if usage is None else usage.model_dump(),
-            }
-        )
-    else:
+    usage = getattr(final, "usage", None)
+    answer = {
+        "response": getattr(final, "id", None),
+        "status": getattr(final, "status", None),
+        "text": text,
+        "usage": None if usage is None else usage.model_dump(),
+    }
+    if not session.output.as_json:
         click.echo()
     if final is None or final.status == "failed":
         problem = getattr(getattr(final, "error", None), "message", None)
-        raise NodeUnavailable(f"the assistant did not finish its answer: {problem or 'the stream ended early'}")
+        raise Unfinished(f"the assistant did not finish its answer: {problem or 'the stream ended early'}", answer)
+    if session.output.as_json:
+        session.output.record(answer)
     if final.status == "incomplete":
         session.output.note("(the answer was cut off at its length limit)")
     return text

@@ -13,7 +13,7 @@ from click.shell_completion import get_completion_class
 from nvm_chain.cli import profiles as files
 from nvm_chain.cli.output import Output
 from nvm_chain.cli.profiles import Profiles
-from nvm_chain.cli.session import password, reporting
+from nvm_chain.cli.session import password
 from nvm_chain.deployments import NETWORKS
 from nvm_chain.errors import InvalidInput
 from nvm_chain.urls import base_url
@@ -22,8 +22,14 @@ from nvm_chain.wallet import LocalWallet
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
+def _chosen() -> str:
+    """What `nvm-chain --profile NAME` or NVM_PROFILE says."""
+    name: str | None = click.get_current_context().find_root().params.get("profile")
+    return name or files.DEFAULT
+
+
 @click.command()
-@click.option("--profile", "name", default=files.DEFAULT, show_default=True, help="What to call these settings.")
+@click.option("--profile", "name", default=_chosen, show_default=files.DEFAULT, help="What to call these settings.")
 @click.option("--network", type=click.Choice(list(NETWORKS)), help="The chain to use.")
 @click.option("--rpc-url", metavar="URL", help="JSON-RPC endpoint of that chain.")
 @click.option("--deployment", type=_FILE, help="JSON file with the contracts' addresses, if not the standard ones.")
@@ -48,37 +54,36 @@ def init(
     Asks for what isn't given, on a terminal. Run again to change a profile or to add another one.
     """
     output = Output(as_json)
-    with reporting(output):
-        path = files.config_file()
-        known = files.load(path)
-        before = known.profiles.get(name, {})
-        asked = sys.stdin.isatty() and not as_json
-        network = network or _ask(asked, "Network", before.get("network", "local"), click.Choice(list(NETWORKS)))
-        if rpc_url is None and NETWORKS[network].rpc_url is None:
-            rpc_url = _ask(asked, f"JSON-RPC endpoint of {NETWORKS[network].title}", before.get("rpc_url", ""))
-        suggested = before.get("keystore") or str(path.parent / f"{name}-wallet.json")
-        if keystore is None and (asked or not os.environ.get("NVM_PRIVATE_KEY")):
-            keystore = Path(_ask(asked, "Keystore of the wallet (made if missing)", suggested))
-        node_url = node_url or _ask(asked, "Access node (empty: none yet)", before.get("node_url", ""))
-        values: dict[str, Any] = {
-            "network": network,
-            "rpc_url": rpc_url or (before.get("rpc_url") if before.get("network") == network else None),
-            "deployment": _absolute(deployment) or before.get("deployment"),
-            "keystore": _absolute(keystore) or before.get("keystore"),
-            "password_file": _absolute(password_file) or before.get("password_file"),
-            "node_url": base_url(node_url, allow_http=True) if node_url else None,
-            "store": store or before.get("store"),
-            "gateways": before.get("gateways"),
-        }
-        made = None if keystore is None else _make(keystore, password_file)
-        kept = {key: value for key, value in values.items() if value}
-        current = known.current if known.current in known.profiles else name
-        files.save(path, Profiles(current, {**known.profiles, name: kept}))
-        output.record({"profile": name, "file": str(path), **kept, "address": made})
-        if made:
-            output.note("Back up the keystore and its password: nobody can restore the key without both.")
-        if name != current:
-            output.note(f"Use it with `nvm-chain --profile {name} …` or NVM_PROFILE={name}.")
+    path = files.config_file()
+    known = files.load(path)
+    before = known.profiles.get(name, {})
+    asked = sys.stdin.isatty() and not as_json
+    network = network or _ask(asked, "Network", before.get("network", "local"), click.Choice(list(NETWORKS)))
+    if rpc_url is None and NETWORKS[network].rpc_url is None:
+        rpc_url = _ask(asked, f"JSON-RPC endpoint of {NETWORKS[network].title}", before.get("rpc_url", ""))
+    suggested = before.get("keystore") or str(path.parent / f"{name}-wallet.json")
+    if keystore is None and (asked or not os.environ.get("NVM_PRIVATE_KEY")):
+        keystore = Path(_ask(asked, "Keystore of the wallet (made if missing)", suggested))
+    node_url = node_url or _ask(asked, "Access node (empty: none yet)", before.get("node_url", ""))
+    values: dict[str, Any] = {
+        "network": network,
+        "rpc_url": rpc_url or (before.get("rpc_url") if before.get("network") == network else None),
+        "deployment": _absolute(deployment) or before.get("deployment"),
+        "keystore": _absolute(keystore) or before.get("keystore"),
+        "password_file": _absolute(password_file) or before.get("password_file"),
+        "node_url": base_url(node_url, allow_http=True) if node_url else None,
+        "store": store or before.get("store"),
+        "gateways": before.get("gateways"),
+    }
+    made = None if keystore is None else _make(keystore, password_file)
+    kept = {key: value for key, value in values.items() if value}
+    current = known.current if known.current in known.profiles else name
+    files.save(path, Profiles(current, {**known.profiles, name: kept}))
+    output.record({"profile": name, "file": str(path), **kept, "address": made})
+    if made:
+        output.note("Back up the keystore and its password: nobody can restore the key without both.")
+    if name != current:
+        output.note(f"Use it with `nvm-chain --profile {name} …` or NVM_PROFILE={name}.")
 
 
 @click.command("profiles")
@@ -87,24 +92,23 @@ def init(
 def list_profiles(name: str | None, as_json: bool) -> None:
     """List the profiles that `nvm-chain init` wrote, or choose one."""
     output = Output(as_json)
-    with reporting(output):
-        path = files.config_file()
-        known = files.load(path)
-        if name is not None:
-            known.named(name)
-            known = Profiles(name, known.profiles)
-            files.save(path, known)
-        rows = [
-            {
-                "profile": one,
-                "used": one == known.current,
-                "network": values.get("network"),
-                "keystore": values.get("keystore"),
-                "node": values.get("node_url"),
-            }
-            for one, values in known.profiles.items()
-        ]
-        output.table(rows, "No profiles yet: make one with `nvm-chain init`.")
+    path = files.config_file()
+    known = files.load(path)
+    if name is not None:
+        known.named(name)
+        known = Profiles(name, known.profiles)
+        files.save(path, known)
+    rows = [
+        {
+            "profile": one,
+            "used": one == known.current,
+            "network": values.get("network"),
+            "keystore": values.get("keystore"),
+            "node": values.get("node_url"),
+        }
+        for one, values in known.profiles.items()
+    ]
+    output.table(rows, "No profiles yet: make one with `nvm-chain init`.")
 
 
 @click.command()

@@ -1,8 +1,4 @@
-"""What every command has in common: its options, where the chain is, who signs, and how an error ends the program.
-
-Exit codes: 0 done · 1 something else failed · 2 invalid input · 3 refused (by a contract or a node, or not found) ·
-4 unavailable (RPC, node or block store) · 130 interrupted.
-"""
+"""What every command has in common: its options, where the chain is, and who signs. How it ends is in `program`."""
 
 from __future__ import annotations
 
@@ -10,39 +6,27 @@ import asyncio
 import functools
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Concatenate, NoReturn, ParamSpec
+from typing import Any, Concatenate, ParamSpec
 
 import click
 
-from nvm_chain.access_node import NodeRefused, NodeUnavailable
 from nvm_chain.amounts import Currency
 from nvm_chain.chain import Chain, open_chain
-from nvm_chain.cli.output import Output, visible
+from nvm_chain.cli.output import Output
 from nvm_chain.cli.profiles import default, is_default
+from nvm_chain.cli.program import confirm
 from nvm_chain.deployments import NETWORKS, Deployment, Network
-from nvm_chain.errors import (
-    ChainUnavailable,
-    InvalidInput,
-    MetadataInvalid,
-    NotFound,
-    NvmError,
-    StoreUnavailable,
-    TransactionFailed,
-)
+from nvm_chain.errors import InvalidInput
 from nvm_chain.secret import Secret
 from nvm_chain.tokens import Token
 from nvm_chain.wallet import LocalWallet, UnlockedWallet, Wallet
 
 P = ParamSpec("P")
 Command = Callable[Concatenate["Session", P], Coroutine[Any, Any, None]]
-
-
-class Declined(NvmError):
-    """The person said no, or nobody was there to say yes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +85,7 @@ class Session:
 
     def confirm(self, question: str) -> None:
         """Asks unless --yes. Raises Declined."""
-        if self.yes:
-            return
-        if not sys.stdin.isatty():
-            raise Declined(f"{question} Nobody is there to answer: add --yes to go on, or --dry-run to look first")
-        if not click.confirm(visible(question), err=True):
-            raise Declined("nothing was sent")
+        confirm(question, yes=self.yes)
 
 
 def password(file: Path | None, confirm: bool = False) -> Secret:
@@ -219,36 +198,8 @@ def _callback(run: Command[P], options: tuple[Callable[..., Any], ...]) -> Calla
             yes=yes,
             dry_run=dry_run,
         )
-        with reporting(session.output):
-            asyncio.run(run(session, *args, **kwargs))
+        asyncio.run(run(session, *args, **kwargs))
 
     for option in reversed(options):
         callback = option(callback)
     return callback
-
-
-@contextmanager
-def reporting(output: Output) -> Iterator[None]:
-    """Ends the program as an error inside asks for."""
-    try:
-        yield
-    except NvmError as error:
-        fail(output, error)
-    except KeyboardInterrupt:
-        output.note("interrupted")
-        sys.exit(130)
-
-
-def exit_code(error: NvmError) -> int:
-    """See the module's docstring."""
-    if isinstance(error, ChainUnavailable | StoreUnavailable | NodeUnavailable):
-        return 4
-    if isinstance(error, TransactionFailed | NotFound | NodeRefused):
-        return 3
-    return 2 if isinstance(error, InvalidInput | MetadataInvalid | Declined) else 1
-
-
-def fail(output: Output, error: NvmError) -> NoReturn:
-    """Prints the error, with its values in JSON, and ends the program."""
-    output.failure(type(error).__name__, str(error), getattr(error, "values", {}))
-    sys.exit(exit_code(error))

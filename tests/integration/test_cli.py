@@ -62,13 +62,16 @@ def cli(ground: Anvil, chain: Chain, tmp_path: Path) -> Cli:
 
 
 def commands(**fixed: str) -> Cli:
-    async def run(*arguments: object, as_: str | None = None, **variables: str | None) -> Result:
+    async def run(
+        *arguments: object, as_: str | None = None, typed: str | None = None, **variables: str | None
+    ) -> Result:
         env: dict[str, str | None] = {name: None for name in os.environ if name.startswith(("NVM_", "OPENAI_"))}
         env |= fixed | variables
         if as_ is not None:
             env["NVM_PRIVATE_KEY"] = as_
         # A command has an event loop of its own, so it runs in a thread of its own.
-        result = await asyncio.to_thread(CliRunner(mix_stderr=False).invoke, main, [str(a) for a in arguments], env=env)
+        words = [str(a) for a in arguments]
+        result = await asyncio.to_thread(CliRunner(mix_stderr=False).invoke, main, words, input=typed, env=env)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result
@@ -309,6 +312,7 @@ async def test_without_a_person_and_without_yes_nothing_is_sent(cli: Cli, chain:
         (["key", "list"], NO_NODE, 4, "no access node"),
         (["key", "list"], {}, 2, "--node-url"),
         (["chat", "did:nv:" + "01" * 32, "hi"], NO_NODE, 4, "no access node"),
+        (["did", "resolve", "nonsense"], {"NVM_RPC_URL": "http://127.0.0.1:9"}, 2, "not a DID"),
         (["nonsense"], {}, 2, "No such command"),
     ],
 )  # fmt: skip
@@ -318,6 +322,10 @@ async def test_errors_say_what_to_do_and_end_with_their_code(
     done = await cli(*arguments, **variables)
     assert (done.exit_code, says in done.stderr) == (code, True), done.output
     assert "Traceback" not in done.output
+    as_json = await cli(*arguments, "--json", **variables)
+    told = json.loads(as_json.stdout)
+    said = told["error"]["message"] if "error" in told else told["didResolutionMetadata"]["errorMessage"]
+    assert (as_json.exit_code, says in said) == (code, True), as_json.output
 
 
 @pytest.mark.parametrize(
@@ -395,6 +403,20 @@ async def test_a_subscriber_gets_a_key_chats_and_gives_the_key_back() -> None:
         await answer(cli("key", "revoke", made["id"], "--yes", "--json", NVM_API_KEY=key))
         revoked = await cli("chat", did, "hello", NVM_API_KEY=key)
         assert (revoked.exit_code, "revoked" in revoked.stderr) == (3, True)
+
+
+@pytest.mark.slow
+async def test_a_conversation_in_json_is_one_object_for_each_turn_and_one_for_the_error() -> None:
+    async with World() as world:
+        plan = (await world.create_plan(price=10**15, credits=1)).plan_id
+        did = (await world.register(plan)).did
+        cli = commands(NVM_RPC_URL=world.rpc_url, NVM_NODE_URL=world.node.url, NVM_PRIVATE_KEY=KEYS[4])
+        await answer(cli("plan", "buy", plan, "--yes", "--json"))
+        key = (await answer(cli("key", "create", "--json")))["key"]
+        done = await cli("chat", did, "--json", NVM_API_KEY=key, typed="one\ntwo\n")
+        first, second = (json.loads(line) for line in done.stdout.splitlines())
+        assert (done.exit_code, first["status"]) == (3, "completed")
+        assert second["error"]["type"] == "NodeRefused"
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,31 @@ def test_a_broken_configuration_file_is_named_with_the_way_out(tmp_path: Path, c
 def test_an_unknown_profile_says_how_to_make_it(tmp_path: Path) -> None:
     result = run("--profile", "work", "wallet", "show", config=tmp_path / "config.toml")
     assert (result.exit_code, "nvm-chain init --profile work" in result.stderr) == (2, True)
+
+
+def test_a_failure_in_json_is_one_object_too(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    for words, kind in (
+        (["--profile", "work", "wallet", "show", "--json"], "InvalidInput"),
+        (["wallet", "show", "--jsno", "--json"], "NoSuchOption"),
+        (["wallet", "--json"], "NoSuchOption"),
+        (["plan", "show", "--json"], "MissingParameter"),
+        (["nonsense", "--json"], "UsageError"),
+    ):
+        result = run(*words, config=config)
+        error = json.loads(result.stdout)["error"]
+        assert (result.exit_code, error["type"]) == (2, kind), words
+        assert error["message"]
+
+
+@pytest.mark.parametrize("how", ["before", "variable", "after"])
+def test_init_writes_the_profile_that_was_named_wherever_it_was_named(tmp_path: Path, how: str) -> None:
+    config = tmp_path / "config.toml"
+    words = {"before": ["--profile", "work", "init"], "variable": ["init"], "after": ["init", "--profile", "work"]}[how]
+    variables = {"NVM_PROFILE": "work"} if how == "variable" else {}
+    made = run(*words, "--json", config=config, **{"NVM_PRIVATE_KEY": "0x" + "01" * 32, **variables})
+    assert (made.exit_code, json.loads(made.stdout)["profile"]) == (0, "work"), made.stderr
+    assert set(load(config).profiles) == {"work"}
 
 
 def test_names_with_quotes_and_controls_survive_the_file(tmp_path: Path) -> None:
