@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TextIO
+from dataclasses import replace
+from typing import Any
 
 import click
 
@@ -11,12 +12,12 @@ from nvm_chain.address import address
 from nvm_chain.assets import FOREVER, OfferInput
 from nvm_chain.chain import Chain, event_topics, topic
 from nvm_chain.cli import terms
-from nvm_chain.cli.definition import definition_options, read_definition, was_given
+from nvm_chain.cli.definition import definition_options, key_was_given, read_definition, was_given
 from nvm_chain.cli.reseal import reseal, seals
 from nvm_chain.cli.session import Session, action, command
 from nvm_chain.cli.stores import open_blocks, store_option
 from nvm_chain.cli.transactions import submit, transaction
-from nvm_chain.cli.types import ADDRESS, DID, OFFER
+from nvm_chain.cli.types import ADDRESS, DID, OFFER, TEXT_FILE
 from nvm_chain.deployments import Deployment
 from nvm_chain.did import Did
 from nvm_chain.errors import DigestMismatch, InvalidInput, MetadataInvalid, NotFound, StoreUnavailable
@@ -34,8 +35,6 @@ from nvm_chain.registration import (
 from nvm_chain.resolve import resolve
 from nvm_chain.wallet import Wallet
 
-_TEXT = click.File(encoding="utf-8")
-
 
 @click.group()
 def assistant() -> None:
@@ -51,7 +50,7 @@ for _command in (seals, reseal, terms.offer, terms.close_offer, terms.add_node, 
 @click.option("--title", required=True, help="A short title.")
 @click.option("--description", default="", help="What it is about.")
 @click.option("--tag", "tags", multiple=True, help="For search. Repeat it.")
-@click.option("--notes-file", type=_TEXT, help="Integration notes, Markdown.")
+@click.option("--notes-file", "notes", type=TEXT_FILE, help="Integration notes, Markdown.")
 @click.option("--plan", "offers", type=OFFER, multiple=True, required=True, metavar="PLAN[=MIN[-MAX]]",
               help="A plan that opens it, at so many credits per access (by default 1). Repeat it.")  # fmt: skip
 @click.option("--node", "nodes", type=ADDRESS, multiple=True, required=True, help="An access node that serves it.")
@@ -65,7 +64,7 @@ async def register(
     title: str,
     description: str,
     tags: tuple[str, ...],
-    notes_file: TextIO | None,
+    notes: str | None,
     offers: tuple[OfferInput, ...],
     nodes: tuple[str, ...],
     name: str | None,
@@ -82,7 +81,7 @@ async def register(
         title=title,
         description=description,
         tags=tags,
-        notes="" if notes_file is None else notes_file.read(),
+        notes=notes or "",
         offers=offers,
         nodes=nodes,
         definition=read_definition(**definition),
@@ -105,7 +104,7 @@ async def register(
 @click.option("--title")
 @click.option("--description")
 @click.option("--tag", "tags", multiple=True, help="Replaces all tags. Repeat it.")
-@click.option("--notes-file", type=_TEXT, help="Integration notes, Markdown.")
+@click.option("--notes-file", "notes", type=TEXT_FILE, help="Integration notes, Markdown.")
 @definition_options
 @store_option
 @action
@@ -116,12 +115,23 @@ async def update(
     title: str | None,
     description: str | None,
     tags: tuple[str, ...],
-    notes_file: TextIO | None,
+    notes: str | None,
     store_url: str | None,
     gateways: tuple[str, ...],
     **definition: Any,
 ) -> None:
-    """Publish a new version: other texts, or (with definition options) a newly sealed definition."""
+    """Publish a new version: other texts, or (with definition options) a newly sealed definition.
+
+    Only nodes can open the definition that is there, so a new one is given as a whole, with the provider's key.
+    """
+    sealed_anew = was_given(**definition)
+    if not sealed_anew and key_was_given(definition["api_key_file"]):
+        raise InvalidInput(
+            "the provider's key can't be changed alone, because only nodes can open what it is sealed with: give the "
+            "whole definition with it, as it was given to register (--definition FILE, or --model … --instructions …)"
+        )
+    if not (sealed_anew or tags or any(text is not None for text in (title, description, notes))):
+        raise InvalidInput("nothing to change: give --title, --description, --tag, --notes-file or a definition")
     async with session.chain() as chain, open_blocks(store_url, gateways) as store:
         wallet = session.wallet(chain)
         prepared = await prepare_update(
@@ -133,10 +143,14 @@ async def update(
             title=title,
             description=description,
             tags=tags or None,
-            notes=None if notes_file is None else notes_file.read(),
-            definition=read_definition(**definition) if was_given(**definition) else None,
+            notes=notes,
+            definition=read_definition(**definition) if sealed_anew else None,
             on_step=session.output.note,
         )
+        if not sealed_anew:
+            old = (await resolve(chain, session.deployment, store, did)).metadata
+            if replace(prepared.metadata, updated=old.updated) == old:
+                raise InvalidInput(f"nothing to change: the texts of {did} are these already")
         await _publish(session, chain, wallet, store, prepared, f"Publish a new version of {did}")
 
 
@@ -150,6 +164,7 @@ async def show(session: Session, did: Did, store_url: str | None, gateways: tupl
         found = await resolve(chain, session.deployment, store, did)
         view, metadata = found.view, found.metadata
         titles = {offer.plan_id: offer.title for offer in metadata.offers}
+        for_ever = None if session.output.as_json else "for ever"
         session.output.record(
             {
                 "did": str(did),
@@ -167,7 +182,7 @@ async def show(session: Session, did: Did, store_url: str | None, gateways: tupl
                     {
                         "node": entry.node.account,
                         "endpoint": entry.node.endpoint,
-                        "until": "removed" if entry.until == FOREVER else entry.until,
+                        "until": for_ever if entry.until == FOREVER else entry.until,
                         "sealed": metadata.sealed_for(entry.node.account, entry.node.version) is not None,
                     }
                     for entry in view.nodes

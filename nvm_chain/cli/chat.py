@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nvm_chain.access_node import NodeRefused, NodeUnavailable
+from nvm_chain.amounts import Currency
 from nvm_chain.cli.nodes import api_key, node_option
-from nvm_chain.cli.output import visible
+from nvm_chain.cli.output import Money, visible
 from nvm_chain.cli.session import Session, command
 from nvm_chain.cli.types import DID
 from nvm_chain.cli.voucher import answer_402
 from nvm_chain.did import Did
+from nvm_chain.plans import PlanId
 from nvm_chain.urls import base_url
+
+if TYPE_CHECKING:
+    from openai import APIStatusError
+
+
+class CallRefused(NodeRefused):
+    """The node didn't let the call in. plans: what can be bought so that it does, cheapest first."""
+
+    def __init__(self, message: str, status: int, code: str | None, plans: Sequence[Mapping[str, Any]]) -> None:
+        ways = [f"  {plan['buy']}    {plan['text']}" for plan in plans]
+        super().__init__("\n".join([message, *ways]), status, code)
+        shown = [{name: value for name, value in plan.items() if name != "text"} for plan in plans]
+        self.values = {"status": status, "code": code, "plans": shown}
 
 
 class Unfinished(NodeUnavailable):
@@ -65,7 +80,7 @@ async def chat(session: Session, did: Did, message: str | None, node_url: str, m
     except APIConnectionError as error:
         raise NodeUnavailable(f"no access node answers at {base}: check the URL, or try again") from error
     except APIStatusError as error:
-        raise _refused(error.status_code, str(error.message), error.code) from error
+        raise _refused(session, error) from error
     except APIError as error:
         raise NodeUnavailable(f"the answer broke off: {error.message}") from error
 
@@ -111,7 +126,30 @@ def _ask() -> str | None:
     return None
 
 
-def _refused(status: int, message: str, code: str | None) -> NodeRefused | NodeUnavailable:
-    if status >= 500:
-        return NodeUnavailable(message)
-    return NodeRefused(message, status, code)
+def _refused(session: Session, error: APIStatusError) -> NodeRefused | NodeUnavailable:
+    if error.status_code >= 500:
+        return NodeUnavailable(str(error.message))
+    body = error.body if isinstance(error.body, Mapping) else {}
+    offered = [one for one in body.get("plans") or () if isinstance(one, Mapping) and one.get("on_sale") is True]
+    plans = [_way_in(session, one) for one in offered]
+    return CallRefused(str(body.get("message") or error.message), error.status_code, error.code, plans)
+
+
+def _way_in(session: Session, plan: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A plan that the node offers. What it costs is the node's word: `plan buy` asks the chain, and then the person."""
+    plan_id, price, token = str(PlanId.parse(plan.get("plan_id", ""))), str(plan.get("price", "")), plan.get("token")
+    amount = int(price) if price.isascii() and price.isdecimal() and len(price) < 80 else None
+    if amount is None:
+        text = "a price that the node doesn't tell"
+    elif token is None:
+        text = Currency(session.network.currency, 18).format(amount)
+    else:
+        text = f"{amount} base units of token {token}"
+    return {
+        "plan": plan_id,
+        "price": None if amount is None else Money(amount, text),
+        "token": token,
+        "credits": plan.get("credits_per_unit"),
+        "buy": f"nvm-chain plan buy {plan_id}",
+        "text": text,
+    }

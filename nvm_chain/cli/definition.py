@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from nvm_chain.cli.profiles import is_default
+from nvm_chain.cli.types import read_text
 from nvm_chain.definition import DIALECTS, Definition
 from nvm_chain.errors import InvalidInput
 from nvm_chain.secret import Secret
@@ -69,7 +71,7 @@ def read_definition(
     if instructions_file is not None:
         if instructions is not None:
             raise InvalidInput("give --instructions or --instructions-file, not both")
-        instructions = _text(instructions_file)
+        instructions = read_text(instructions_file)
     given = {
         "base_url": base_url,
         "model": model,
@@ -88,9 +90,14 @@ def was_given(**options: Any) -> bool:
     return any(value for name, value in options.items() if name not in ("api_key_env", "api_key_file"))
 
 
+def key_was_given(file: Path | None) -> bool:
+    """Whether an option of the running command names the provider's key; the variable's default name doesn't count."""
+    return file is not None or not is_default("api_key_env")
+
+
 def _key(variable: str, file: Path | None) -> Secret:
     if file is not None:
-        return Secret(_text(file).strip())
+        return Secret(read_text(file).strip())
     if value := os.environ.get(variable):
         return Secret(value.strip())
     raise InvalidInput(
@@ -98,16 +105,9 @@ def _key(variable: str, file: Path | None) -> Secret:
     )
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"{path} can't be read: {error}") from error
-
-
 def _json(path: Path) -> Any:
     try:
-        return json.loads(_text(path))
+        return json.loads(read_text(path))
     except RecursionError:
         raise InvalidInput(f"{path} is nested too deeply") from None
     except ValueError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -31,6 +33,17 @@ class Parsed(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
+def read_text(path: Path) -> str:
+    """The file's text; of standard input for `-`. Raises InvalidInput."""
+    try:
+        raw = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"{path} can't be read: byte {error.start} is not UTF-8; save it as UTF-8 text") from None
+    except OSError as error:
+        raise InvalidInput(f"{path} can't be read: {error.strerror or error}") from error
+
+
 def _payee(text: str) -> Payee:
     account, separator, share = text.rpartition("=")
     if not separator:
@@ -52,3 +65,4 @@ PLAN = Parsed("plan", PlanId.parse, PlanId)
 DURATION = Parsed("duration", parse_duration, int)
 PAYEE = Parsed("payee", _payee, Payee)
 OFFER = Parsed("offer", _offer, OfferInput)
+TEXT_FILE = Parsed("file", lambda name: read_text(Path(name)), str)

@@ -168,15 +168,48 @@ async def test_an_assistant_is_registered_shown_updated_and_resolved(cli: Cli) -
     did = await make_assistant(cli, plan)
     shown = await answer(cli("assistant", "show", did, "--json"))
     assert shown["offers"][0]["credits_per_access"] == "1-5"
-    assert shown["nodes"] == [
-        {"node": NODE.address, "endpoint": "https://node.example", "until": "removed", "sealed": True}
-    ]
+    assert shown["nodes"] == [{"node": NODE.address, "endpoint": "https://node.example", "until": None, "sealed": True}]
+    assert "until for ever" in (await cli("assistant", "show", did)).stdout
     await answer(cli("assistant", "update", did, "--title", "Better tutor", "--yes", "--json"))
     shown = await answer(cli("assistant", "show", did, "--json"))
     assert (shown["title"], shown["version"]) == ("Better tutor", 2)
     resolved = await answer(cli("did", "resolve", did, "--json"))
     assert resolved["didDocument"]["id"] == str(did)
     assert resolved["didDocumentMetadata"]["versionId"] == "2"
+
+
+async def test_an_update_that_changes_nothing_or_only_the_key_is_refused(
+    cli: Cli, chain: Chain, tmp_path: Path
+) -> None:
+    did = await make_assistant(cli, await make_plan(cli), "--description", "Sums")
+    key = tmp_path / "key"
+    key.write_text(PROVIDER_KEY)
+    before = await chain.block_number()
+    for options, says in (
+        ([], "--title"),
+        (["--api-key-file", key], "whole definition with it"),
+        (["--api-key-file", key, "--title", "Other"], "whole definition with it"),
+        (["--api-key-env", "OTHER_KEY"], "whole definition with it"),
+        (["--title", "Tutor", "--description", "Sums"], "nothing to change"),
+    ):
+        done = await cli("assistant", "update", did, *options, "--yes")
+        assert (done.exit_code, says in done.stderr) == (2, True), (options, done.output)
+    assert await chain.block_number() == before
+
+
+async def test_notes_that_are_not_utf8_are_refused_by_name(cli: Cli, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.md"
+    notes.write_bytes("Grüße".encode("latin-1"))
+    did = await make_assistant(cli, await make_plan(cli))
+    for command in (
+        ("assistant", "update", did),
+        ("assistant", "register", "--title", "x", "--plan", UNKNOWN_PLAN, "--node", NODE.address),
+    ):
+        done = await cli(*command, "--notes-file", notes, "--yes")
+        assert (done.exit_code, "notes.md" in done.stderr, "UTF-8" in done.stderr) == (2, True, True), done.output
+    notes.write_text("Grüße", encoding="utf-8")
+    await answer(cli("assistant", "update", did, "--notes-file", notes, "--yes", "--json"))
+    assert (await answer(cli("assistant", "show", did, "--json")))["notes"] == "Grüße"
 
 
 async def test_repeating_a_command_finds_what_is_there_and_sends_nothing(cli: Cli, chain: Chain) -> None:
@@ -416,7 +449,7 @@ async def test_a_conversation_in_json_is_one_object_for_each_turn_and_one_for_th
         done = await cli("chat", did, "--json", NVM_API_KEY=key, typed="one\ntwo\n")
         first, second = (json.loads(line) for line in done.stdout.splitlines())
         assert (done.exit_code, first["status"]) == (3, "completed")
-        assert second["error"]["type"] == "NodeRefused"
+        assert second["error"]["values"]["code"] == "credits_exhausted"
 
 
 @pytest.mark.slow
@@ -428,4 +461,9 @@ async def test_chat_without_credits_says_which_plan_to_buy() -> None:
         key = (await answer(cli("key", "create", "--json")))["key"]
         refused = await cli("chat", did, "hello", NVM_API_KEY=key)
         assert refused.exit_code == 3
-        assert "402" in refused.stderr
+        assert f"nvm-chain plan buy {plan}    0.001 ETH" in refused.stderr
+        refused = await cli("chat", did, "hello", "--json", NVM_API_KEY=key)
+        values = json.loads(refused.stdout)["error"]["values"]
+        assert (refused.exit_code, values["status"], values["code"]) == (3, 402, "plan_required")
+        way_in = {"plan": str(plan), "price": str(10**15), "token": None, "credits": 100}
+        assert values["plans"] == [{**way_in, "buy": f"nvm-chain plan buy {plan}"}]
