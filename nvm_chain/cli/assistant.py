@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from nvm_chain.abi import Event
 from nvm_chain.address import address
 from nvm_chain.assets import FOREVER, OfferInput
 from nvm_chain.chain import Chain, event_topics, topic
@@ -32,7 +33,7 @@ from nvm_chain.registration import (
     prepare_registration,
     prepare_update,
 )
-from nvm_chain.resolve import resolve
+from nvm_chain.resolve import Resolved, resolve
 from nvm_chain.wallet import Wallet
 
 
@@ -203,8 +204,12 @@ async def list_assistants(
     async with session.chain() as chain, open_blocks(store_url, gateways) as store:
         topics: list[Any] = [event_topics("AssetRegistered"), None, None if owner is None else topic(address(owner))]
         registry = session.deployment.asset_registry
-        events = await chain.logs([registry], from_block, await chain.block_number(), topics)
-        rows = [await _row(chain, session.deployment, store, Did(event.args["did"])) for event in events]
+        rows: list[Mapping[str, Any]] = []
+        events: list[Event] = []
+        async with session.output.waiting(lambda: f"{len(rows)} of {len(events)} assistants read"):
+            events += await chain.logs([registry], from_block, await chain.block_number(), topics)
+            for event in events:
+                rows.append(await _row(chain, session.deployment, store, Did(event.args["did"])))
         session.output.table(rows, "No assistants yet: register one with `nvm-chain assistant register`.")
 
 
@@ -226,15 +231,18 @@ async def search(
     async with session.chain() as chain, open_blocks(store_url, gateways) as store:
         registry = session.deployment.asset_registry
         topics: list[Any] = [event_topics("AssetRegistered")]
-        events = await chain.logs([registry], from_block, await chain.block_number(), topics)
-        found = []
-        for event in events:
-            try:
-                one = await resolve(chain, session.deployment, store, Did(event.args["did"]))
-            except (NotFound, StoreUnavailable, DigestMismatch, MetadataInvalid, InvalidInput):
-                continue  # nothing to show of what can't be read
-            if one.view.asset.active and _matches(one.metadata, words, tags):
-                found.append(one)
+        events: list[Event] = []
+        found: list[Resolved] = []
+        number = 0
+        async with session.output.waiting(lambda: f"{number} of {len(events)} assistants read, {len(found)} fit"):
+            events += await chain.logs([registry], from_block, await chain.block_number(), topics)
+            for number, event in enumerate(events, 1):  # noqa: B007  # the line above shows it
+                try:
+                    one = await resolve(chain, session.deployment, store, Did(event.args["did"]))
+                except (NotFound, StoreUnavailable, DigestMismatch, MetadataInvalid, InvalidInput):
+                    continue  # nothing to show of what can't be read
+                if one.view.asset.active and _matches(one.metadata, words, tags):
+                    found.append(one)
         rows = [
             {
                 "did": str(one.metadata.did),

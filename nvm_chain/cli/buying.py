@@ -129,7 +129,8 @@ async def _buy(
                 return
             if allowed < due:
                 session.confirm(f"Let the plan registry take {currency.format(due)} from {wallet.address}?")
-                await approve(chain, token, wallet, plans.address, due)
+                async with session.output.waiting(lambda: "the approval waits for its block"):
+                    await approve(chain, token, wallet, plans.address, due)
         receipt = await submit(session, chain, wallet, call, what)
         if receipt is None:
             return

@@ -71,8 +71,6 @@ async def deploy_contracts(
             await _would_deploy(session, chain, wallet, fee_recipient or ZERO_ADDRESS, fee_basis_points, with_proxy)
             return
         session.confirm(f"Deploy the contracts to {session.network.title} with {wallet.address}?")
-        if with_proxy:
-            await install_proxy(chain, wallet)
         spent = gas = 0
 
         def report(step: Deployed) -> None:
@@ -83,13 +81,16 @@ async def deploy_contracts(
             spent, gas = spent + step.receipt.fee, gas + step.receipt.gas_used
             session.output.note(f"{step.contract} is now at {step.address} ({step.receipt.gas_used:,} gas)")
 
-        deployment = await deploy(
-            chain,
-            wallet,
-            fee_recipient=fee_recipient or ZERO_ADDRESS,
-            fee_basis_points=fee_basis_points,
-            on_step=report,
-        )
+        async with session.output.waiting(lambda: "transactions wait for their blocks"):
+            if with_proxy:
+                await install_proxy(chain, wallet)
+            deployment = await deploy(
+                chain,
+                wallet,
+                fee_recipient=fee_recipient or ZERO_ADDRESS,
+                fee_basis_points=fee_basis_points,
+                on_step=report,
+            )
         fee = Money(spent, f"{format_units(spent, 18)} {session.network.currency}")
         session.output.record({"chain_id": chain.chain_id, **deployment.to_dict(), "gas": gas, "fee": fee})
 

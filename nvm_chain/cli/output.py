@@ -7,10 +7,14 @@ text in a pipe, too, so that what a person sees and what they cut from a log is 
 
 from __future__ import annotations
 
+import asyncio
 import json
+import shutil
 import sys
+import time
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +70,22 @@ class Output:
 
     def note(self, text: str) -> None:
         """Progress and hints, for people only."""
+        _erase()
         click.echo(visible(text, "\n"), err=True)
+
+    @asynccontextmanager
+    async def waiting(self, what: Callable[[], str]) -> AsyncIterator[None]:
+        """While the work inside takes longer than a moment, a terminal's stderr shows what for, and for how long."""
+        if not sys.stderr.isatty():
+            yield
+            return
+        ticker = asyncio.create_task(_tick(what))
+        try:
+            yield
+        finally:
+            ticker.cancel()
+            await asyncio.wait([ticker])
+            _erase()
 
     def failure(self, kind: str, message: str, values: Mapping[str, Any]) -> None:
         """What went wrong. values: what a program wants to know of it."""
@@ -99,6 +118,29 @@ def plain(value: Any, *, lines: bool = False) -> str:
         long = lines and any(isinstance(item, Mapping) for item in value)
         return ("\n" if long else ", ").join(plain(item) for item in value) or "–"
     return visible(str(value), "\n\t" if lines else "")
+
+
+_MOMENT = 0.5
+_shown = False
+"""Whether the line below the last one on stderr tells what is waited for."""
+
+
+async def _tick(what: Callable[[], str]) -> None:
+    global _shown
+    began = time.monotonic()
+    while True:
+        await asyncio.sleep(_MOMENT)
+        text = visible(f"… {what()} ({time.monotonic() - began:.0f} s)")[: shutil.get_terminal_size().columns - 1]
+        _erase()
+        click.echo(text, nl=False, err=True)
+        _shown = True
+
+
+def _erase() -> None:
+    global _shown
+    if _shown:
+        click.echo("\r\x1b[2K", nl=False, err=True)
+    _shown = False
 
 
 def _fit(char: str) -> bool:

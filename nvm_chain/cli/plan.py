@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from nvm_chain.abi import ZERO_ADDRESS, Call
+from nvm_chain.abi import ZERO_ADDRESS, Call, Event
 from nvm_chain.amounts import format_duration, format_units
 from nvm_chain.chain import Chain, event_topics, topic
 from nvm_chain.cid import Cid
@@ -130,21 +130,23 @@ async def list_plans(
     async with session.chain() as chain, open_blocks(store_url, gateways) as store:
         plans = session.deployment.plans
         topics: list[Any] = [event_topics("PlanCreated"), None, None if owner is None else topic(owner)]
-        events = await chain.logs([plans.address], from_block, await chain.block_number(), topics)
-        rows = []
-        for event in events:
-            found = await chain.call(plans.plan(PlanId(event.args["planId"])))
-            currency = await session.currency(chain, found.terms.token)
-            rows.append(
-                {
-                    "plan": str(found.plan_id),
-                    "title": await _title(store, found),
-                    "price": Money(found.terms.price, currency.format(found.terms.price)),
-                    "gives": _gives(found.terms),
-                    "sold": found.sold,
-                    "on_sale": found.on_sale,
-                }
-            )
+        rows: list[Mapping[str, Any]] = []
+        events: list[Event] = []
+        async with session.output.waiting(lambda: f"{len(rows)} of {len(events)} plans read"):
+            events += await chain.logs([plans.address], from_block, await chain.block_number(), topics)
+            for event in events:
+                found = await chain.call(plans.plan(PlanId(event.args["planId"])))
+                currency = await session.currency(chain, found.terms.token)
+                rows.append(
+                    {
+                        "plan": str(found.plan_id),
+                        "title": await _title(store, found),
+                        "price": Money(found.terms.price, currency.format(found.terms.price)),
+                        "gives": _gives(found.terms),
+                        "sold": found.sold,
+                        "on_sale": found.on_sale,
+                    }
+                )
         session.output.table(rows, "No plans yet: create one with `nvm-chain plan create`.")
 
 

@@ -35,7 +35,8 @@ async def submit(session: Session, chain: Chain, wallet: Wallet, call: Call[Any]
         )
         return None
     session.confirm(f"{what}? Gas costs at most {cost.text}.")
-    receipt = await chain.send(call, wallet)
+    async with session.output.waiting(lambda: "the transaction waits for its block"):
+        receipt = await chain.send(call, wallet)
     session.output.note(f"{what}: done in block {receipt.block}")
     return receipt
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import unicodedata
 from typing import Any
@@ -69,3 +71,30 @@ def test_text_makes_lines_only_where_a_text_stands_alone(capsys: pytest.CaptureF
 @pytest.mark.parametrize("text", ["Grüße", "日本語", "עברית", "naïve 👍", "é", "a b"])
 def test_letters_of_every_language_stay_as_they_are(text: str) -> None:
     assert visible(text) == plain(text) == text
+
+
+class Screen(io.StringIO):
+    """A terminal that takes everything down."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+async def test_a_wait_is_told_on_a_terminal_and_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setattr("nvm_chain.cli.output._MOMENT", 0.01)
+    async with Output(True).waiting(lambda: "a block\x1b[2J"):
+        await asyncio.sleep(0.05)
+        Output(True).note("one step is done")
+        await asyncio.sleep(0.05)
+    shown = screen.getvalue()
+    assert "… a block\\x1b[2J (0 s)" in shown
+    lines = [line.rsplit("\r\x1b[2K")[-1] for line in shown.split("\n")]
+    assert lines == ["one step is done", ""]
+
+
+async def test_a_wait_writes_nothing_into_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    async with Output(False).waiting(lambda: "a block"):
+        await asyncio.sleep(0.6)
+    assert capsys.readouterr() == ("", "")
