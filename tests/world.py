@@ -125,7 +125,12 @@ class NodeProcess:
         await self.start()
 
     async def run(self, *arguments: str) -> str:
-        """Runs another `nvm-node` command and returns what it printed. Raises RuntimeError with the output."""
+        """Runs another `nvm-node` command and returns what it printed. Raises RuntimeError with the output.
+
+        One that sends something is answered with yes.
+        """
+        if {"register", "settle", "rotate", "retire"}.intersection(arguments[:2]):
+            arguments = (*arguments, "--yes")
         process = await asyncio.create_subprocess_exec(
             *NODE,
             *arguments,

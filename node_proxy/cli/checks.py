@@ -25,8 +25,8 @@ LOW_BALANCE = 10**16
 _MIN_FREE = 100 * 2**20
 
 
-async def run_checks(settings: Settings, say: Callable[[str], None]) -> int:
-    """Says one line per check; returns how many failed."""
+async def run_checks(settings: Settings, tell: Callable[[str, bool, str], None]) -> int:
+    """Tells each check's name, whether it passed, and what was found; returns how many failed."""
     failed = 0
     for name, work in (
         ("keys", _keys),
@@ -37,10 +37,10 @@ async def run_checks(settings: Settings, say: Callable[[str], None]) -> int:
         ("providers", _providers),
     ):
         try:
-            say(f"ok    {name:10} {await work(settings)}")
+            tell(name, True, await work(settings))
         except NvmError as error:
             failed += 1
-            say(f"FAIL  {name:10} {error}")
+            tell(name, False, str(error))
     return failed
 
 

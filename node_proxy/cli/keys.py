@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from node_proxy import identity as identities
+from node_proxy.cli.acting import Operator
+from node_proxy.cli.registration import Done
 from node_proxy.config import PREFIX, ConfigInvalid, Settings
 from node_proxy.services import load_deployment
 from nvm_chain.chain import open_chain
+from nvm_chain.cli.transactions import transaction
 from nvm_chain.deployments import check_deployed
 from nvm_chain.errors import InvalidInput, NotFound
 from nvm_chain.keys import PublicKey, public_key_of
@@ -77,7 +80,7 @@ async def show(settings: Settings) -> list[KeyState]:
     return states(_public(folder, password), node, now)
 
 
-async def rotate(settings: Settings, overlap: int) -> list[str]:
+async def rotate(settings: Settings, overlap: int, operator: Operator) -> Done | None:
     """Publishes a new encryption key; secrets sealed to the present one open for `overlap` more seconds.
 
     Raises ConfigInvalid, InvalidInput, NvmError.
@@ -101,23 +104,36 @@ async def rotate(settings: Settings, overlap: int) -> list[str]:
                 f"key {node.version - 1} is good until {utc(node.previous_until)}, and the registry knows one previous "
                 "key: rotating now would end it at once. Wait until then, or end both with --overlap 0s in an emergency"
             )
-        done, newest = [], max(keys)
-        if keys[newest] == node.key:
-            newest, public_key = identities.add_encryption_key(folder, password)
-            done.append(f"made {folder / f'encryption-{newest}.json'}")
-        else:  # made by a rotation that did not reach the chain
+        made, newest = keys[max(keys)] != node.key, max(keys)  # made by a rotation that did not reach the chain
+        until = now + overlap if overlap else None
+        shown: dict[str, Any] = {
+            "node": wallet.address,
+            "key_version": node.version + 1,
+            "previous_version": node.version,
+            "previous_opens_until": until,
+        }
+        what = f"Publish encryption key version {node.version + 1} of {wallet.address}"
+        if operator.dry_run:
+            operator.output.record({"action": what, **shown}, title="Dry run: no key was made, and nothing was sent.")
+            return None
+        opens = f"until {utc(until)}" if until else "nothing any more"
+        operator.confirm(f"{what}? Version {node.version} then opens {opens}.")
+        if made:
             public_key = keys[newest]
-            done.append(f"encryption-{newest} was made before and is published now")
-        receipt = await chain.send(deployment.nodes.rotate_key(public_key, overlap), wallet)
-    until = f"opens until {utc(now + overlap)}" if overlap else "opens nothing any more"
-    return [
-        *done,
-        f"key version {node.version + 1} is current (tx {receipt.tx_hash}, gas {receipt.gas_used})",
-        f"key version {node.version} {until}; `nvm-node assets` lists what is sealed to it",
-    ]
+            told = f"encryption-{newest} was made before and is published now"
+        else:
+            newest, public_key = identities.add_encryption_key(folder, password)
+            told = f"made {folder / f'encryption-{newest}.json'}"
+        async with operator.output.waiting(lambda: "the transaction waits for its block"):
+            receipt = await chain.send(deployment.nodes.rotate_key(public_key, overlap), wallet)
+    done = (
+        f"{told}\nkey version {node.version + 1} is current\n"
+        f"key version {node.version} opens {opens}; `nvm-node assets` lists what is sealed to it"
+    )
+    return done, {"key": f"encryption-{newest}", **shown, **transaction(operator.on(chain), receipt)}
 
 
-async def retire(settings: Settings, number: int) -> str:
+async def retire(settings: Settings, number: int, operator: Operator) -> Done | None:
     """Removes the file of an encryption key that the registry does not name any more. It can't be brought back.
 
     Raises InvalidInput while the key is of use.
@@ -128,17 +144,14 @@ async def retire(settings: Settings, number: int) -> str:
         raise InvalidInput(f"{folder} has no encryption-{number}.json")
     if key.state not in ("overlap is over", "of no use"):
         raise InvalidInput(f"encryption-{number} is {key.state}: it can be retired when its overlap is over")
-    (folder / f"encryption-{number}.json").unlink()
-    return f"removed {folder / f'encryption-{number}.json'} ({key.state})"
-
-
-async def retire_node(settings: Settings) -> str:
-    """Takes the node out of service for good: no asset may name it any more. What it served still settles."""
-    identity = identities.load(settings)
-    async with open_chain(settings.rpc_url, settings.chain_id) as chain:
-        deployment = load_deployment(settings)
-        receipt = await chain.send(deployment.nodes.retire(), identity.wallet)
-    return f"{identity.address} has retired (tx {receipt.tx_hash}); settle what waits with `nvm-node settle`"
+    file = folder / f"encryption-{number}.json"
+    shown = {"file": str(file), **key.shown()}
+    if operator.dry_run:
+        operator.output.record(shown, title="Dry run: this file would be removed; nothing was.")
+        return None
+    operator.confirm(f"Remove {file}? It can't be brought back.")
+    file.unlink()
+    return f"removed {file} ({key.state})", {"removed": True, **shown}
 
 
 def _keystore(settings: Settings) -> tuple[Path, Secret]:

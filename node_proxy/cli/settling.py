@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from node_proxy import identity as identities
+from node_proxy.cli.acting import Operator
 from node_proxy.config import Settings
 from node_proxy.identity import Identity
 from node_proxy.ledger import Ledger, open_ledger
-from node_proxy.ledger.base import Batch, BatchState
+from node_proxy.ledger.base import Backlog, Batch, BatchState
 from node_proxy.reconcile import reconcile
 from node_proxy.recovery import recover
 from node_proxy.services import load_deployment, thresholds
@@ -20,6 +21,8 @@ from nvm_chain.chain import open_chain
 from nvm_chain.deployments import check_deployed
 from nvm_chain.did import Did
 from nvm_chain.errors import ChainUnavailable
+
+_ON_THE_WAY = (BatchState.PREPARED, BatchState.SENT)
 
 
 class NotSettled(ChainUnavailable):
@@ -72,17 +75,37 @@ async def audit(settings: Settings) -> dict[str, Any]:
     }
 
 
-async def settle_now(settings: Settings, seconds: float, *, parked: bool = False) -> list[dict[str, Any]]:
-    """Settles all charges that wait. parked: also those that were set aside before.
+async def settle_now(
+    settings: Settings, seconds: float, operator: Operator, *, parked: bool = False
+) -> list[dict[str, Any]] | None:
+    """Settles all charges that wait, after a yes; None on a dry run. parked: also those that were set aside before.
 
     Raises NotSettled, ChainUnavailable, LedgerFailed.
     """
     async with _beside(settings) as (identity, ledger, view):
-        for batch in await ledger.batches(BatchState.PARKED) if parked else ():
+        aside = await ledger.batches(BatchState.PARKED) if parked else []
+        waiting, sent = await ledger.backlog(expiring_before=0), await ledger.batches(*_ON_THE_WAY)
+        if operator.dry_run:
+            operator.output.record(
+                {
+                    "node": identity.address,
+                    "waiting": [_waiting(one) for one in waiting],
+                    "on_the_way": [_shown(batch) for batch in sent],
+                    "parked": [_shown(batch) for batch in aside],
+                },
+                title="Dry run: this would be settled; nothing was sent.",
+            )
+            return None
+        calls = sum(one.calls for one in waiting) + sum(batch.calls for batch in (*sent, *aside))
+        if calls:
+            credits = sum(one.credits for one in waiting) + sum(batch.credits for batch in (*sent, *aside))
+            operator.confirm(f"Settle {calls} calls for {credits} credits? {identity.address} pays the gas.")
+        for batch in aside:
             await ledger.unpark(batch.id)
         settlement = Settlement(ledger, view, identity.wallet, thresholds(settings))
         try:
-            batches = await settlement.settle_now(patience=seconds)
+            async with operator.output.waiting(lambda: "settlements wait for their blocks"):
+                batches = await settlement.settle_now(patience=seconds)
         except TimeoutError:
             status = await settlement.status()
             why = "; ".join(status.problems) or "transactions aren't in a block yet"
@@ -96,6 +119,16 @@ async def take_in(settings: Settings) -> list[dict[str, Any]]:
     """Adopts the settlements that the ledger has forgotten. Raises LedgerInUse, BatchConflict, NvmError."""
     async with _beside(settings, alone=True) as (_, ledger, view):
         return [_shown(batch) for batch in await recover(ledger, view, from_block=settings.from_block)]
+
+
+def _waiting(backlog: Backlog) -> dict[str, Any]:
+    return {
+        "did": str(Did(backlog.did)),
+        "plan": "0x" + backlog.plan.hex(),
+        "calls": backlog.calls,
+        "credits": backlog.credits,
+        "subscribers": backlog.subscribers,
+    }
 
 
 def _shown(batch: Batch) -> dict[str, Any]:

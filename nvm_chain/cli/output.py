@@ -47,7 +47,7 @@ class Output:
             click.echo(to_json(values))
             return
         if title:
-            click.secho(visible(title), bold=sys.stdout.isatty())
+            click.secho(visible(title, "\n"), bold=sys.stdout.isatty())
         width = max((len(name) for name in values), default=0)
         for name, value in values.items():
             for i, line in enumerate(plain(value, lines=True).split("\n")):

@@ -38,7 +38,7 @@ def confirm(question: str, *, yes: bool, look: bool = True) -> None:
         way_out = "add --yes to go on" + (", or --dry-run to look first" if look else "")
         raise Declined(f"{question} Nobody is there to answer: {way_out}")
     if not click.confirm(visible(question), err=True):
-        raise Declined("nothing was sent")
+        raise Declined("nothing was done")
 
 
 class Program(click.Group):

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from nvm_chain.abi import Call, display
 from nvm_chain.amounts import format_units
 from nvm_chain.chain import Chain, Receipt
-from nvm_chain.cli.output import Money
-from nvm_chain.cli.session import Session
+from nvm_chain.cli.output import Money, Output
+from nvm_chain.deployments import Network
 from nvm_chain.wallet import Wallet
 
 
-async def submit(session: Session, chain: Chain, wallet: Wallet, call: Call[Any], what: str) -> Receipt | None:
+class Sender(Protocol):
+    """What sending needs of a session, or of an operator."""
+
+    @property
+    def output(self) -> Output: ...
+
+    @property
+    def network(self) -> Network: ...
+
+    @property
+    def dry_run(self) -> bool: ...
+
+    def confirm(self, question: str) -> None:
+        """Raises Declined."""
+
+
+async def submit(session: Sender, chain: Chain, wallet: Wallet, call: Call[Any], what: str) -> Receipt | None:
     """Sends the call after a yes; None on a dry run, which shows the transaction instead. what: "Buy 1 unit of …"."""
     await chain.call(call, sender=wallet.address)
     gas, fees = await chain.estimate(call, wallet.address), await chain.fees()
@@ -41,7 +57,7 @@ async def submit(session: Session, chain: Chain, wallet: Wallet, call: Call[Any]
     return receipt
 
 
-def transaction(session: Session, receipt: Receipt) -> Mapping[str, Any]:
+def transaction(session: Sender, receipt: Receipt) -> Mapping[str, Any]:
     """The fields of a receipt for a result."""
     explorer = session.network.explorer
     link = {} if explorer is None else {"link": f"{explorer}/tx/{receipt.tx_hash}"}

@@ -33,6 +33,11 @@ nvm-chain() {
     if [ "${3:-}" = --help ]; then yes=""; fi
     command nvm-chain "$@" $yes
 }
+nvm-node() {
+    local yes=""
+    case "$1 ${2:-}" in register*|settle*|"key rotate") yes=--yes ;; esac
+    command nvm-node "$@" $yes
+}
 fund() {
     for account in $(grep -oE '0x[0-9a-fA-F]{40}\\b' "$1" | sort -u); do
         curl -sS "$NVM_RPC_URL" -H 'content-type: application/json' -o /dev/null \\

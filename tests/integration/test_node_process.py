@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import openai
 import pytest
 
+from nvm_chain.errors import NotFound
 from nvm_chain.wallet import LocalWallet
 from tests.world import NODE, ROOT, World, until
 
@@ -31,6 +34,12 @@ async def command(environ: dict[str, str], *arguments: str, seconds: float = 40)
         await process.wait()
         raise
     return process.returncode, output.decode()
+
+
+def told(output: str) -> dict[str, Any]:
+    """The JSON object, which stands behind what was said to people."""
+    found: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +80,14 @@ async def test_a_port_that_is_taken_is_told_and_nothing_is_started(spare: dict[s
 
 async def test_a_chain_that_is_down_at_the_start_is_told(spare: dict[str, str]) -> None:
     code, output = await command({**spare, "NVM_NODE_RPC_URL": "http://127.0.0.1:1"}, "serve")
-    assert code == 1
+    assert code == 4
     assert "nothing answers at http://127.0.0.1:1" in output
     assert "Traceback" not in output
 
 
 async def test_another_chain_than_the_configured_one_is_refused(spare: dict[str, str]) -> None:
     code, output = await command({**spare, "NVM_NODE_CHAIN_ID": "1"}, "serve")
-    assert code == 1
+    assert code == 4
     assert "expected 1" in output
 
 
@@ -96,6 +105,10 @@ async def test_check_tries_everything_and_says_what_is_wrong(spare: dict[str, st
     assert code == 1
     assert "FAIL  chain" in output
     assert output.count("ok ") == 5
+    code, output = await command({**spare, "NVM_NODE_RPC_URL": "http://127.0.0.1:1"}, "check", "--json")
+    found = json.loads(output)
+    assert (code, found["ok"]) == (1, False)
+    assert [one["check"] for one in found["checks"] if not one["ok"]] == ["chain"]
 
 
 async def test_a_node_registers_itself_once(world: World) -> None:
@@ -116,11 +129,17 @@ async def test_a_node_registers_itself_once(world: World) -> None:
         "NVM_NODE_PUBLIC_URL": "https://node.example.org",
     }
     code, output = await command(environ, "register")
+    assert (code, "--yes to go on" in output) == (2, True), output
+    code, output = await command(environ, "register", "--dry-run", "--json")
+    assert (code, json.loads(output)["function"]) == (0, "NodeRegistry.register"), output
+    with pytest.raises(NotFound):
+        await world.chain.call(world.deployment.nodes.node(address))
+    code, output = await command(environ, "register", "--yes")
     assert code == 0, output
     assert f"registered {address}" in output
     record = await world.chain.call(world.deployment.nodes.node(address))
     assert record.endpoint == "https://node.example.org"
-    code, output = await command({**environ, "NVM_NODE_PUBLIC_URL": "https://other.example.org"}, "register")
+    code, output = await command({**environ, "NVM_NODE_PUBLIC_URL": "https://other.example.org"}, "register", "--yes")
     assert "endpoint changed" in output
     code, output = await command(
         environ, "key", "new", str(folder / "keys"), "--password-file", str(folder / "password")
@@ -133,10 +152,70 @@ async def test_a_node_registers_itself_once(world: World) -> None:
     assert "the password is wrong" in output
 
 
+async def test_what_cannot_be_taken_back_asks_first_and_can_be_looked_at(world: World, tmp_path: Path) -> None:
+    node = await world.add_node(serve=False)
+    (tmp_path / "password").write_text("correct horse battery")
+    code, output = await command(
+        node.environ, "key", "new", str(tmp_path / "keys"), "--password-file", str(tmp_path / "password"), "--json"
+    )
+    account = told(output)["node"]
+    assert code == 0
+    await world.fund(account)
+    keys = {"NVM_NODE_KEYSTORE": str(tmp_path / "keys"), "NVM_NODE_KEYSTORE_PASSWORD_FILE": str(tmp_path / "password")}
+    environ = {name: value for name, value in node.environ.items() if not name.endswith("_KEY")} | keys
+    code, output = await command(environ, "register", "--yes", "--json")
+    assert (code, told(output)["key_version"]) == (0, 1)
+
+    files = sorted(path.name for path in (tmp_path / "keys").iterdir())
+    before = await world.chain.nonce(account)
+    for words in (["key", "rotate"], ["retire"]):
+        code, output = await command(environ, *words)
+        assert (code, "--yes to go on" in output) == (2, True), output
+        code, output = await command(environ, *words, "--dry-run", "--json")
+        assert code == 0, output
+        assert account in told(output)["action"]
+    assert sorted(path.name for path in (tmp_path / "keys").iterdir()) == files
+    assert await world.chain.nonce(account) == before
+
+    code, output = await command(environ, "key", "rotate", "--overlap", "0s", "--yes", "--json")
+    rotated = told(output)
+    assert (code, rotated["key"], rotated["key_version"]) == (0, "encryption-2", 2), output
+    assert (await command(environ, "key", "retire", "1"))[0] == 2
+    code, output = await command(environ, "key", "retire", "1", "--dry-run", "--json")
+    assert (code, told(output)["state"]) == (0, "of no use"), output
+    assert (tmp_path / "keys" / "encryption-1.json").exists()
+    code, output = await command(environ, "key", "retire", "1", "--yes", "--json")
+    assert (code, told(output)["removed"]) == (0, True)
+    assert not (tmp_path / "keys" / "encryption-1.json").exists()
+    code, output = await command(environ, "retire", "--yes", "--json")
+    assert (code, told(output)["retired"]) == (0, True)
+
+
+async def test_settling_asks_first_and_shows_what_waits(world: World) -> None:
+    plan = (await world.create_plan(price=1, credits=10)).plan_id
+    did = str((await world.register(plan)).did)
+    wallet = await world.wallet()
+    await world.buy(plan, wallet)
+    async with world.async_openai(await world.login(wallet)) as client:
+        await client.responses.create(model=did, input="hello")
+    code, output = await command(world.node.environ, "settle")
+    assert (code, "Settle 1 calls for 1 credits?" in output, "--yes" in output) == (2, True, True), output
+    code, output = await command(world.node.environ, "settle", "--dry-run", "--json")
+    (waits,) = told(output)["waiting"]
+    assert (code, waits["did"], waits["calls"]) == (0, did, 1)
+    assert await world.consumed(plan, wallet) == 0
+    code, output = await command(world.node.environ, "settle", "--yes", "--json")
+    (batch,) = told(output)["batches"]
+    assert (code, batch["state"] in ("mined", "confirmed")) == (0, True)
+    assert await world.consumed(plan, wallet) == 1
+    code, output = await command(world.node.environ, "settle")
+    assert (code, "nothing waits" in output) == (0, True), "there is nothing to ask about"
+
+
 async def test_status_tells_how_the_running_node_is(world: World, spare: dict[str, str]) -> None:
     assert "ready" in await world.node.run("status")
     code, output = await command({**spare, "NVM_NODE_BIND": "127.0.0.1:1"}, "status")
-    assert code == 1
+    assert code == 4
     assert "no node answers" in output
 
 

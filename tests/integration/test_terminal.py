@@ -89,7 +89,10 @@ async def test_an_operator_sets_a_node_up_and_serves(town: Town) -> None:
     }
     exports = " ".join(f"NVM_NODE_{name}={value}" for name, value in settings.items())
     await shell.run(f"echo 'export {exports}' > settings; . ./settings")
-    assert "registered" in await shell.run("nvm-node register")
+    await shell.start("nvm-node register")
+    await shell.see(r"Register 0x\w+ at .*\? Gas costs at most .*\[y/N\]: *\Z")
+    await shell.type("y")
+    await shell.see(r"(?s)^registered 0x.*^\[0\] ready>")
     assert "failed" not in await shell.run("nvm-node check")
     await shell.start("nvm-node serve 2> node.log")
     await shell.see(f"listening on {town.url}")
@@ -150,7 +153,7 @@ async def test_a_subscriber_buys_and_gets_a_streamed_answer(town: Town) -> None:
 async def test_the_operator_settles_what_was_used(town: Town) -> None:
     async with person(town, "operator") as shell:
         await shell.run(". ./settings")
-        assert re.search(r"batch 1 of did:nv:\w+: 1 calls, 1 credits", await shell.run("nvm-node settle"))
+        assert re.search(r"batch 1 of did:nv:\w+: 1 calls, 1 credits", await shell.run("nvm-node settle --yes"))
         assert "the ledger and the chain agree" in await shell.run("nvm-node reconcile")
         rows = await shell.run("nvm-node export 2> /dev/null | cut -d, -f 6,8")
         assert rows.splitlines() == ["did,credits", f"{town.did},1"]

@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import stat
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner, Result
 
 from node_proxy import identity as identities
@@ -81,6 +85,65 @@ def test_init_uses_a_password_of_the_operators_own(tmp_path: Path) -> None:
     assert made.exit_code == 0, made.stderr
     assert not (tmp_path / "node" / "keystore-password").exists()
     assert identities.load(load({}, tmp_path / "node" / "node.toml")).address in made.stdout
+
+
+def test_what_is_made_can_be_read_by_a_program(tmp_path: Path) -> None:
+    made = node("init", str(tmp_path / "node"), "--rpc-url", RPC, "--json")
+    assert made.exit_code == 0, made.stderr
+    shown = json.loads(made.stdout)
+    assert shown == {
+        "node": identities.load(load({}, tmp_path / "node" / "node.toml")).address,
+        "config": str(tmp_path / "node" / "node.toml"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "kind"),
+    [
+        (["init", "FOLDER"], 2, "MissingParameter"),
+        (["init", "FOLDER", "--rpc-url", "ftp://x"], 2, "ConfigInvalid"),
+        (["key", "new", "FOLDER"], 2, "MissingParameter"),
+        (["status"], 2, "ConfigInvalid"),
+        (["settle", "--timeout", "x"], 2, "BadParameter"),
+        (["key", "rotate", "--overlap", "7"], 2, "BadParameter"),
+        (["nonsense"], 2, "UsageError"),
+        (["register"], 2, "ConfigInvalid"),
+    ],
+)
+def test_a_failure_in_json_is_one_object(tmp_path: Path, words: list[str], code: int, kind: str) -> None:
+    words = [str(tmp_path / "made") if word == "FOLDER" else word for word in words]
+    failed = node(*words, "--json")
+    error = json.loads(failed.stdout)["error"]
+    assert (failed.exit_code, error["type"]) == (code, kind), failed.output
+    assert error["message"]
+
+
+def test_a_chain_or_a_node_that_is_away_ends_with_4(tmp_path: Path) -> None:
+    keys = {"NVM_NODE_SETTLEMENT_KEY": "0x" + "01" * 32, "NVM_NODE_ENCRYPTION_KEY": "0x" + "02" * 32}
+    env = {"NVM_NODE_RPC_URL": "http://127.0.0.1:9", "NVM_NODE_BIND": "127.0.0.1:9", **keys}
+    for words in (["reconcile"], ["status"], ["settle", "--yes"], ["assets"]):
+        failed = node(*words, "--json", **env, NVM_NODE_LEDGER=str(tmp_path / "ledger.db"))
+        assert (failed.exit_code, "error" in json.loads(failed.stdout)) == (4, True), failed.output
+
+
+def test_a_password_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "password").write_bytes(b"\xff\xfe")
+    failed = node("key", "new", str(tmp_path / "keys"), "--password-file", str(tmp_path / "password"))
+    assert (failed.exit_code, "UTF-8" in failed.stderr) == (2, True), failed.output
+
+
+def test_the_shell_completes_commands() -> None:
+    script = node("completion", "bash")
+    assert (script.exit_code, "_NVM_NODE_COMPLETE=bash_complete" in script.stdout) == (0, True)
+    words = subprocess.run(
+        [sys.executable, "-c", "from node_proxy.cli import main; main(prog_name='nvm-node')"],
+        env={**os.environ, "_NVM_NODE_COMPLETE": "bash_complete", "COMP_WORDS": "nvm-node key r", "COMP_CWORD": "2"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    ).stdout
+    assert words.split() == ["plain,retire", "plain,rotate"]
 
 
 # -------------------------------------------------------------------------------------------------------------- export
