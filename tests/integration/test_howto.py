@@ -1,4 +1,4 @@
-"""The commands in docs/howto/ and docs/tutorials/, run as they stand, by bash, one page after the other, in a world.
+"""The commands in docs/howto/, docs/tutorials/, README.md and docs/http-api.md, run as they stand, by bash, in a world.
 
 What a reader has to fill in or has elsewhere is substituted; where a page says "as printed", what was printed is taken.
 Wallets get their money as soon as they are made.
@@ -10,11 +10,15 @@ import asyncio
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from nvm_chain.secret import Secret
+from nvm_chain.wallet import LocalWallet
+from tests.anvil import KEYS
 from tests.world import ROOT, World, free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -36,6 +40,7 @@ nvm-chain() {
 nvm-node() {
     local yes=""
     case "$1 ${2:-}" in register*|settle*|"key rotate") yes=--yes ;; esac
+    case "$*" in *serve) exec nvm-node "$@" ;; esac  # in the background: $! is the node's
     command nvm-node "$@" $yes
 }
 fund() {
@@ -67,24 +72,51 @@ HOWTO = ("howto/operator", "howto/builder", "howto/subscriber")
 TUTORIALS = ("tutorials/run-an-access-node", "tutorials/monetize-your-openai-assistant", "tutorials/use-an-assistant")
 
 
+Pages = Sequence[tuple[str, Sequence[str]]]
+"""Titles, and the shell blocks below each."""
+
+NOT_RUN = {
+    "make demo": "tests/integration/test_demo.py does",
+    "npm install --no-save lighthouse": "Lighthouse is no dependency of this project, and would be fetched",
+    "pytest tests/browser": "the browser's tests are tests themselves",
+}
+"""How blocks begin that nothing here runs, and why not."""
+
+SIGN = """
+import asyncio, json
+from nvm_chain.wallet import LocalWallet
+
+message = json.load(open("nonce.json"))["message"]
+signature = "0x" + asyncio.run(LocalWallet.from_env().sign_message(message)).hex()
+json.dump({"message": message, "signature": signature, "name": "laptop"}, open("login.json", "w"))
+"""
+
+
 def blocks(page: str) -> list[str]:
     """The shell blocks of a page."""
-    text = (ROOT / "docs" / f"{page}.md").read_text("utf-8")
+    text = (ROOT / f"{page}.md").read_text("utf-8")
     return re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-def script(pages: tuple[str, ...], swaps: dict[str, str], node_url: str) -> str:
+def docs(*pages: str) -> Pages:
+    return [(page, blocks(f"docs/{page}")) for page in pages]
+
+
+def script(pages: Pages, swaps: dict[str, str], node_url: str) -> str:
     """All pages as one script. What block n prints goes to out/<n>."""
     parts, number = [PROLOGUE], 100
-    for page in pages:
+    for page, commands in pages:
         parts.append(f"echo '=== {page}'")
-        for block in blocks(page):
+        for block in commands:
             number += 1
             for before, after in {**swaps, **PRINTED}.items():
                 block = block.replace(before, after)
-            if block.strip() == "nvm-node serve":
-                parts.append(f"nvm-node serve > node.log 2>&1 & NODE_PID=$!\nserving {node_url}")
-                continue
+            block = re.sub(
+                r"^(nvm-node.* serve)$",
+                rf"\1 > node.log 2>\&1 & NODE_PID=$!\nserving {node_url}",
+                block,
+                flags=re.MULTILINE,
+            )
             file = f"out/{number}-{Path(page).name}"
             parts.append(f"{{\n{block}}} > >(tee {file}) 2>&1\nsleep 0.1")
             if any(making in block for making in ("key new", "wallet new", "nvm-node init", "nvm-chain init")):
@@ -92,8 +124,8 @@ def script(pages: tuple[str, ...], swaps: dict[str, str], node_url: str) -> str:
     return "\n".join(parts)
 
 
-async def follow(pages: tuple[str, ...], tmp_path: Path) -> list[str]:
-    """What following the pages prints, page by page."""
+async def follow(pages: Pages, tmp_path: Path, more: dict[str, str] | None = None) -> list[str]:
+    """What following the pages prints, page by page. more: what else is substituted, before anything else is."""
     node_url = f"http://127.0.0.1:{free_port()}"
     world = World(folder=tmp_path / "world")
     try:
@@ -101,6 +133,7 @@ async def follow(pages: tuple[str, ...], tmp_path: Path) -> list[str]:
         await world.deploy()
         provider = urlsplit(world.provider.url).netloc
         swaps = {
+            **(more or {}),
             "base-sepolia": "local",
             "https://sepolia.base.org": world.rpc_url,
             "84532": str(world.chain.chain_id),
@@ -115,6 +148,7 @@ async def follow(pages: tuple[str, ...], tmp_path: Path) -> list[str]:
         }
         folder = tmp_path / "reader"
         folder.mkdir()
+        (folder / "sign.py").write_text(SIGN)
         (folder / "howto.sh").write_text(script(pages, swaps, node_url))
         told = await _bash(folder, world.rpc_url)
     finally:
@@ -123,7 +157,7 @@ async def follow(pages: tuple[str, ...], tmp_path: Path) -> list[str]:
 
 
 async def test_the_howto_pages_do_what_they_say(tmp_path: Path) -> None:
-    operator, builder, subscriber = await follow(HOWTO, tmp_path)
+    operator, builder, subscriber = await follow(docs(*HOWTO), tmp_path)
     assert subscriber.count("17 * 23 = 391") == 3, subscriber
     assert "FAIL" not in operator
     assert re.search(r"withdrawable +0 ETH", builder)
@@ -133,12 +167,63 @@ async def test_the_howto_pages_do_what_they_say(tmp_path: Path) -> None:
 
 
 async def test_the_tutorials_do_what_they_say(tmp_path: Path) -> None:
-    operator, builder, subscriber = await follow(TUTORIALS, tmp_path)
+    operator, builder, subscriber = await follow(docs(*TUTORIALS), tmp_path)
     assert "the ledger and the chain agree" in operator
     assert re.search(r"assistant id +asst_", builder)
     assert "Maths teacher" in subscriber
     assert subscriber.count("17 * 23 = 391") == 2, subscriber
     assert re.search(r"credits left.*\n0x[0-9a-f]{64} +99 +100 +1 ", subscriber)
+
+
+async def test_the_readme_and_the_http_api_page_do_what_they_say(tmp_path: Path) -> None:
+    _, builder, subscriber, operator = blocks("README")
+    (login,) = blocks("docs/http-api")
+    wallet = LocalWallet(Secret(KEYS[4]))
+    before = (
+        f"export NVM_PRIVATE_KEY={KEYS[4]} NVM_STORE=file://{tmp_path}/blocks OPENAI_API_KEY=sk-…\n"
+        f"export NVM_NODE_STORE=$NVM_STORE NVM_NODE_BIND=127.0.0.1:8402 NVM_NODE_CONFIRMATIONS=1\n"
+        "echo 'You are a maths teacher.' > instructions.txt\n"
+    )
+    plan = "$(field plan '0x[0-9a-f]*')"
+    told = await follow(
+        [
+            ("operator", [before, operator]),
+            ("builder", [builder]),
+            ("subscriber", [subscriber]),
+            ("login", [login]),
+        ],
+        tmp_path,
+        {
+            " register\n": " register --yes\n",
+            "nvm-node --config node/node.toml register": "sleep 0.5; fund out/102-operator\n"
+            "nvm-node --config node/node.toml register",
+            "--plan 0x…=1 --node 0x…": f"--plan {plan}=1 --node $(field 'node address' '0x[0-9a-fA-F]*')",
+            "earnings 0x…": f"earnings {plan}",
+            "plan buy 0x…": f"plan buy {plan}",
+            'address=0x…" ': f'address={wallet.address}" | tee nonce.json ',
+            "# sign `message` as it is (personal_sign)": "python3 sign.py",
+            '\'{"message": "…", "signature": "0x…", "name": "laptop"}\'': "@login.json",
+        },
+    )
+    assert "registered 0x" in told[0]
+    assert re.search(r"withdrawable +0 ETH", told[1])
+    assert re.search(r"spendable +100\b(?s:.*)key +nvm_", told[2])
+    assert re.search(r'"key": ?"nvm_', told[3])
+
+
+def test_every_shell_block_is_run_or_said_not_to_be() -> None:
+    run = {"README", "docs/http-api"}
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        page = str(path.relative_to(ROOT).with_suffix(""))
+        left = [block for block in blocks(page) if not block.startswith(tuple(NOT_RUN))]
+        assert not left or page in run, f"{page}: {left}"
+
+
+def test_the_targets_that_the_readme_names_are_there() -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    named = re.findall(r"^`?make ([a-z-]+)", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    assert named
+    assert set(named) <= set(targets)
 
 
 @pytest.mark.parametrize("page", [*HOWTO, *TUTORIALS])
