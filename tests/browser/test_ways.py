@@ -35,6 +35,7 @@ async def test_tokens_with_a_permit_and_with_an_approval(world: World, browser: 
 
         await world.chain.send(abi.call(token, "mint", subscriber.address, 10_000_000), world.builder)
         await page.get_by_role("button", name="Continue").click()
+        await page.get_by_role("button", name="Sign in wallet").click()
         await expect(page.get_by_text("Pays 5 DEV.")).to_be_visible()
         await tab.confirm()
         await expect(page.get_by_text("It’s yours.")).to_be_visible()
@@ -45,6 +46,8 @@ async def test_tokens_with_a_permit_and_with_an_approval(world: World, browser: 
         wallet.lacks = {"eth_signTypedData_v4"}
         await page.get_by_role("button", name="Buy more").click()
         await page.get_by_role("button", name="Continue").click()
+        await page.get_by_role("button", name="Sign in wallet").click()  # it can't, and sends an approval instead
+        await expect(page.get_by_role("heading", name="Allow the payment in DEV")).to_be_visible()
         await expect(page.get_by_text("Lets the plan’s contract take 5 DEV from your wallet, no more.")).to_be_visible()
         await page.get_by_role("button", name="Confirm in wallet").click()  # the next one takes its place at once
         await expect(page.get_by_text("Pays 5 DEV.")).to_be_visible()

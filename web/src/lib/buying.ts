@@ -7,46 +7,48 @@ import { amount, gives } from '../ui/plan'
 import { currencyOf, isNative, type Plan } from './chain'
 import { facts } from './node'
 import { type Call, call, head, read } from './rpc'
-import { TooPoor, transact } from './tx'
+import { consent, TooPoor, transact, transactNow } from './tx'
 import { account, Rejected, signTypedData } from './wallet'
 
 /** Buys `units` for `subscriber`, who need not be the payer. Raises Rejected, Refused, TooPoor. */
 export async function buy(plan: Plan, title: string, units: number, subscriber: Address): Promise<void> {
   const registry = facts().contracts.plan_registry
   const due = plan.terms.price * BigInt(units)
+  const payer = account.value as Address
   const currency = await currencyOf(plan.terms.token)
-  const gift = subscriber !== account.value
+  const gift = subscriber !== payer
   const effects = [
     t.buy.effects.gives(gives(plan.terms), units),
     gift ? t.buy.effects.gift(subscriber) : t.buy.effects.yours,
     due ? t.buy.effects.pays(amount(due, currency)) : t.buy.effects.free,
   ]
-  const send = async (made: Call) =>
+  const purchase = async (made: Call) =>
     await transact({
       title: gift ? t.buy.giftTitle(title) : t.buy.title(title),
       effects,
+      from: payer,
       call: made,
+      pays: due ? amount(due, currency) : undefined,
       tag: `buy:${plan.id}`,
     })
   if (isNative(plan.terms)) {
-    await send(call(registry, PlanRegistry, 'purchase', [plan.id, subscriber, units, due], due))
+    await purchase(call(registry, PlanRegistry, 'purchase', [plan.id, subscriber, units, due], due))
     return
   }
   const token = plan.terms.token
-  const payer = account.value as Address
   const [held, allowed] = await Promise.all([
     read(token, erc20Abi, 'balanceOf', [payer]),
     read(token, erc20Abi, 'allowance', [payer, registry]),
   ])
   if (held < due) throw new TooPoor(t.errors.tooFewTokens(amount(due, currency), amount(held, currency)))
   if (allowed < due) {
-    const permit = await permitFor(token, registry, due, amount(due, currency)).catch((error) => {
-      if (error instanceof Rejected) throw error
-      return null
+    const permit = await permitFor(token, payer, registry, due, {
+      title: t.buy.permitTitle(currency.symbol),
+      effects: [t.buy.effects.approves(amount(due, currency)), t.buy.effects.signed, t.buy.effects.next],
     })
     if (permit) {
       const { deadline, v, r, s } = permit
-      await send(
+      await purchase(
         call(registry, PlanRegistry, 'purchaseWithPermit', [plan.id, subscriber, units, due, deadline, v, r, s]),
       )
       return
@@ -54,10 +56,11 @@ export async function buy(plan: Plan, title: string, units: number, subscriber: 
     await transact({
       title: t.buy.approveTitle(currency.symbol),
       effects: [t.buy.effects.approves(amount(due, currency)), t.buy.effects.next],
+      from: payer,
       call: call(token, erc20Abi, 'approve', [registry, due]),
     })
   }
-  await send(call(registry, PlanRegistry, 'purchase', [plan.id, subscriber, units, due]))
+  await purchase(call(registry, PlanRegistry, 'purchase', [plan.id, subscriber, units, due]))
 }
 
 const PERMIT_ABI = [
@@ -73,9 +76,15 @@ const PERMIT_ABI = [
   { type: 'function', name: 'version', stateMutability: 'view', inputs: [], outputs: [{ type: 'string' }] },
 ] as const
 
-/** An ERC-2612 permit of exactly the price, signed without a transaction; null where the token has none. */
-async function permitFor(token: Address, spender: Address, value: bigint, _shown: string) {
-  const owner = account.value as Address
+/** An ERC-2612 permit of exactly the price, signed without a transaction once the person knows what for; null where
+ * the token has none, or the wallet can't sign it. Raises Rejected. */
+async function permitFor(
+  token: Address,
+  owner: Address,
+  spender: Address,
+  value: bigint,
+  shown: { title: string; effects: string[] },
+) {
   let parts: [bigint, Hex, string, string]
   try {
     parts = await Promise.all([
@@ -99,7 +108,7 @@ async function permitFor(token: Address, spender: Address, value: bigint, _shown
   // A token with another domain would take the signature for somebody else's.
   if (domainSeparator({ domain }) !== separator) return null
   const deadline = BigInt((await head()).timestamp + 3600)
-  const signature = await signTypedData({
+  const typed = {
     domain,
     primaryType: 'Permit',
     types: {
@@ -113,7 +122,12 @@ async function permitFor(token: Address, spender: Address, value: bigint, _shown
       ],
     },
     message: { owner, spender, value: value.toString(), nonce: nonce.toString(), deadline: deadline.toString() },
-  })
+  }
+  const unable = (error: unknown) => {
+    if (error instanceof Rejected) throw error
+    return '' as Hex
+  }
+  const signature = await consent({ ...shown, from: owner }, () => signTypedData(owner, typed).catch(unable))
   // A contract wallet's signature has another form: it approves instead.
   if (signature.length !== 132) return null
   const v = Number(`0x${signature.slice(130)}`)
@@ -126,7 +140,7 @@ async function permitFor(token: Address, spender: Address, value: bigint, _shown
 }
 
 export async function announceRefund(plan: Plan, title: string, wait: string): Promise<void> {
-  await transact({
+  await transactNow({
     title: t.refund.announceTitle(title),
     effects: [t.refund.effects.announce(wait), t.refund.effects.noMoneyYet],
     call: call(facts().contracts.plan_registry, PlanRegistry, 'announceRefund', [plan.id]),
@@ -134,7 +148,7 @@ export async function announceRefund(plan: Plan, title: string, wait: string): P
 }
 
 export async function cancelRefund(plan: Plan, title: string): Promise<void> {
-  await transact({
+  await transactNow({
     title: t.refund.cancelTitle(title),
     effects: [t.refund.effects.cancel],
     call: call(facts().contracts.plan_registry, PlanRegistry, 'cancelRefund', [plan.id]),
@@ -142,7 +156,7 @@ export async function cancelRefund(plan: Plan, title: string): Promise<void> {
 }
 
 export async function takeRefund(plan: Plan, title: string, back: string): Promise<void> {
-  await transact({
+  await transactNow({
     title: t.refund.takeTitle(title),
     effects: [t.refund.effects.take(back)],
     call: call(facts().contracts.plan_registry, PlanRegistry, 'takeRefund', [plan.id, account.value as Address]),

@@ -7,7 +7,7 @@ import type { Plan } from './chain'
 import { type Did, idOfDid } from './did'
 import { facts } from './node'
 import { call, events } from './rpc'
-import { transact } from './tx'
+import { transactNow } from './tx'
 import { account } from './wallet'
 
 const plans = () => facts().contracts.plan_registry
@@ -15,11 +15,11 @@ const assets = () => facts().contracts.asset_registry
 
 export async function withdraw(plan: Plan, title: string, shown: string): Promise<void> {
   const made = call(plans(), PlanRegistry, 'withdraw', [plan.id, account.value as Address])
-  await transact({ title: t.builder.withdrawTitle(title), effects: [t.builder.effects.withdraw(shown)], call: made })
+  await transactNow({ title: t.builder.withdrawTitle(title), effects: [t.builder.effects.withdraw(shown)], call: made })
 }
 
 export async function setPaused(plan: Plan, title: string, paused: boolean): Promise<void> {
-  await transact({
+  await transactNow({
     title: paused ? t.builder.pauseTitle(title) : t.builder.resumeTitle(title),
     effects: [paused ? t.builder.effects.pause : t.builder.effects.resume],
     call: call(plans(), PlanRegistry, 'setPaused', [plan.id, paused]),
@@ -27,7 +27,7 @@ export async function setPaused(plan: Plan, title: string, paused: boolean): Pro
 }
 
 export async function retire(plan: Plan, title: string): Promise<void> {
-  await transact({
+  await transactNow({
     title: t.builder.retireTitle(title),
     effects: [t.builder.effects.retire],
     call: call(plans(), PlanRegistry, 'retire', [plan.id]),
@@ -35,7 +35,7 @@ export async function retire(plan: Plan, title: string): Promise<void> {
 }
 
 export async function grant(plan: Plan, title: string, to: Address, units: number, shown: string): Promise<void> {
-  await transact({
+  await transactNow({
     title: t.builder.grantTitle(title),
     effects: [t.builder.effects.grant(shown, units, to), t.buy.effects.free],
     call: call(plans(), PlanRegistry, 'grant', [plan.id, to, units]),
@@ -51,7 +51,7 @@ export interface Rule {
 const rule = (one: Rule) => ({ planId: one.planId, min: BigInt(one.min), max: BigInt(one.max) })
 
 export async function changeOffer(did: Did, one: Rule, title: string, shown: string): Promise<void> {
-  await transact({
+  await transactNow({
     title: t.manage.changeTitle(title),
     effects: [t.manage.effects.change(shown), t.manage.effects.notice],
     call: call(assets(), AssetRegistry, 'changeOffer', [idOfDid(did), rule(one)]),
@@ -59,7 +59,7 @@ export async function changeOffer(did: Did, one: Rule, title: string, shown: str
 }
 
 export async function addOffer(did: Did, one: Rule, title: string, shown: string): Promise<void> {
-  await transact({
+  await transactNow({
     title: t.manage.addPlanTitle(title),
     effects: [t.wizard.effects.opens(title), t.asset.perAccess(shown)],
     call: call(assets(), AssetRegistry, 'addOffer', [idOfDid(did), rule(one)]),
@@ -67,7 +67,7 @@ export async function addOffer(did: Did, one: Rule, title: string, shown: string
 }
 
 export async function closeOffer(did: Did, planId: Hex, title: string): Promise<void> {
-  await transact({
+  await transactNow({
     title: t.manage.closeTitle(title),
     effects: [t.manage.effects.close],
     call: call(assets(), AssetRegistry, 'closeOffer', [idOfDid(did), planId]),
@@ -75,7 +75,7 @@ export async function closeOffer(did: Did, planId: Hex, title: string): Promise<
 }
 
 export async function addNode(did: Did, node: Address): Promise<void> {
-  await transact({
+  await transactNow({
     title: t.manage.addNodeTitle,
     effects: [t.manage.effects.addNode(node), t.manage.effects.thenSeal],
     call: call(assets(), AssetRegistry, 'addNode', [idOfDid(did), node]),
@@ -83,7 +83,7 @@ export async function addNode(did: Did, node: Address): Promise<void> {
 }
 
 export async function removeNode(did: Did, node: Address, until: number): Promise<void> {
-  await transact({
+  await transactNow({
     title: t.manage.removeNodeTitle,
     effects: [t.manage.effects.removeNode(node)],
     call: call(assets(), AssetRegistry, 'removeNode', [idOfDid(did), node, until]),
@@ -91,7 +91,7 @@ export async function removeNode(did: Did, node: Address, until: number): Promis
 }
 
 export async function setActive(did: Did, active: boolean): Promise<void> {
-  await transact({
+  await transactNow({
     title: active ? t.manage.activate : t.manage.deactivate,
     effects: [active ? t.manage.effects.activate : t.manage.effects.deactivate],
     call: call(assets(), AssetRegistry, 'setActive', [idOfDid(did), active]),

@@ -52,7 +52,7 @@ export async function createPlan(draft: PlanDraft, effects: string[], onStep: (s
   onStep(1)
   await putBlock(block)
   onStep(2)
-  await transact({ title: t.plan.create, effects, call: made, tag: `plan:${id}` })
+  await transact({ title: t.plan.create, effects, from: owner, call: made, tag: `plan:${id}` })
   return id
 }
 
@@ -111,6 +111,7 @@ export async function registerAsset(
       t.wizard.effects.register(draft.title),
       ...draft.offers.map((offer) => t.wizard.effects.opens(offer.title)),
     ],
+    from: owner,
     call: made,
     tag: `asset:${did}`,
   })
@@ -159,7 +160,7 @@ export async function publishVersion(one: Asset, changes: Changes, title: string
   const made = call(contracts.asset_registry, AssetRegistry, 'setMetadata', [`0x${one.did.slice(7)}`, block.digest])
   await simulate(made, owner)
   await putBlock(block)
-  await transact({ title, effects, call: made })
+  await transact({ title, effects, from: owner, call: made })
 }
 
 async function usable(accounts: Address[]) {

@@ -1,8 +1,9 @@
 /** Sign-In with Ethereum at the node: a cookie that scripts can't read, and the token that changes need. */
 
 import { effect, signal } from '@preact/signals'
+import { strings as t } from '../strings'
 import { api, facts, type Session, setCsrf, whenSignedOut } from './node'
-import { account, signMessage } from './wallet'
+import { account, signMessage, WalletFailed } from './wallet'
 
 export const session = signal<Session | null>(null)
 
@@ -19,8 +20,10 @@ export function startSession() {
 /** Signs in with the connected wallet; asks nothing where it is signed in already. Raises Rejected, NodeFailed. */
 export async function signIn(): Promise<void> {
   if (signedIn() && (session.value?.expires_at ?? 0) > Date.now() / 1000 + 60) return
-  const { message } = await api<{ message: string }>('GET', `auth/nonce?address=${account.value}`)
-  const signature = await signMessage(message)
+  if (!account.value) throw new WalletFailed(t.errors.notConnected)
+  const who = account.value
+  const { message } = await api<{ message: string }>('GET', `auth/nonce?address=${who}`)
+  const signature = await signMessage(who, message)
   session.value = await api<Session>('POST', 'auth/session', { message, signature })
 }
 

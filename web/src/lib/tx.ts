@@ -1,28 +1,41 @@
 /** Transactions: simulated first, shown with what they do and cost, followed until they are in a block. */
 
-import { computed, signal } from '@preact/signals'
-import type { Hex } from 'viem'
+import { computed, effect, signal } from '@preact/signals'
+import type { Address, Hex } from 'viem'
 import { strings as t } from '../strings'
 import { aboutUnits, formatUnits } from './amounts'
 import { facts } from './node'
-import { type Call, estimateGas, head, hex, RpcFailed, rpc, simulate } from './rpc'
-import { account, Rejected, sendTransaction, switchNetwork, wrongNetwork } from './wallet'
+import { type Call, estimateGas, head, hex, Refused, RpcFailed, rpc, simulate } from './rpc'
+import { account, lookAtNetwork, Rejected, sendTransaction, switchNetwork, WalletFailed, wrongNetwork } from './wallet'
 
-/** What a transaction does, for the person who signs it. */
-export interface Intent {
+/** What the wallet is about to sign, for the person who signs it. from: the account that it was made for. */
+interface Question {
   title: string
   effects: string[]
+  from: Address
+}
+
+/** A transaction. */
+export interface Intent extends Question {
   call: Call
+  /** What it pays in a token, in words; the chain's own currency is in the call. */
+  pays?: string
   /** Kept with the hash, to find it again after a reload; nothing secret. */
   tag?: string
 }
 
 export interface Shown {
-  intent: Intent
-  step: 'checking' | 'ready' | 'wallet' | 'failed'
+  title: string
+  effects: string[]
+  /** What the button says that goes on to the wallet. */
+  go: string
+  /** failed: it would fail; unknown: nobody could say. */
+  step: 'checking' | 'ready' | 'wallet' | 'failed' | 'unknown'
   costs: [string, string][]
   problem: string
   answer: (go: boolean) => void
+  /** Simulates it once more. */
+  again: () => void
 }
 
 export interface Sent {
@@ -36,6 +49,8 @@ export interface Sent {
 const KEY = 'nvm.transactions'
 /** Looks, about five seconds apart, after which a transaction that nobody knows counts as replaced or dropped. */
 const MISSING = 12
+const POOR = /insufficient funds|insufficient balance/i
+const REVERTED = /revert/i
 
 export const asking = signal<Shown | null>(null)
 export const sent = signal<Sent[]>([])
@@ -51,45 +66,101 @@ export class TooPoor extends Error {}
 
 /** Shows the transaction, and sends it if the person agrees. Resolves once it is in a block. Raises Rejected. */
 export async function transact(intent: Intent): Promise<Hex> {
+  const { call, from } = intent
+  const hash = await ask(
+    intent,
+    t.tx.go,
+    () => price(intent),
+    async () => {
+      const gas = ((await estimateGas(call, from)) * 5n) / 4n
+      mine(from)
+      // With the chain's id, a wallet that is elsewhere by now refuses.
+      const chainId = hex(facts().chain.id)
+      const fields = { to: call.to, data: call.data, value: hex(call.value ?? 0n), gas: hex(gas), chainId }
+      return await sendTransaction(from, fields)
+    },
+  )
+  note({ hash, title: intent.title, tag: intent.tag ?? '', at: Date.now(), state: 'pending' })
+  await follow(hash)
+  return hash
+}
+
+/** The same for what was made, just now, for the account that is there. */
+export async function transactNow(intent: Omit<Intent, 'from'>): Promise<Hex> {
+  return await transact({ ...intent, from: account.value as Address })
+}
+
+/** Says what a signature is for, and asks the wallet for it if the person agrees. Raises Rejected. */
+export async function consent<T>(question: Question, sign: () => Promise<T>): Promise<T> {
+  return await ask(question, t.tx.sign, async () => [], sign)
+}
+
+/** The dialog, then the wallet: by the account and on the network that it was made for, before and after. */
+async function ask<T>(
+  question: Question,
+  go: string,
+  check: () => Promise<[string, string][]>,
+  send: () => Promise<T>,
+): Promise<T> {
+  mine(question.from)
   if (wrongNetwork()) await switchNetwork()
-  const go = await confirm(intent)
-  if (!go) throw new Rejected()
+  if (!(await confirm(question, go, check))) throw new Rejected()
   try {
+    mine(question.from)
     asking.value = asking.value && { ...asking.value, step: 'wallet' }
-    const { call } = intent
-    const gas = ((await estimateGas(call, account.value as Hex)) * 5n) / 4n
-    const hash = await sendTransaction({ to: call.to, data: call.data, value: hex(call.value ?? 0n), gas: hex(gas) })
-    note({ hash, title: intent.title, tag: intent.tag ?? '', at: Date.now(), state: 'pending' })
-    asking.value = null
-    await follow(hash)
-    return hash
+    await lookAtNetwork()
+    if (wrongNetwork()) await switchNetwork()
+    mine(question.from)
+    return await send()
   } finally {
     asking.value = null
   }
 }
 
-function confirm(intent: Intent): Promise<boolean> {
-  return new Promise((resolve) => {
-    const answer = (go: boolean) => {
-      if (!go) asking.value = null
-      resolve(go)
+/** Raises WalletFailed where another account is there than the one that it was made for. */
+function mine(from: Address) {
+  if (account.value !== from) throw new WalletFailed(t.errors.otherAccount)
+}
+
+/** The person's answer. Raises WalletFailed as soon as another account is there. */
+function confirm({ title, effects, from }: Question, go: string, check: () => Promise<[string, string][]>) {
+  let stop = () => {}
+  const answered = new Promise<boolean>((resolve, reject) => {
+    const show = (change: Partial<Shown>) => {
+      const shown = { title, effects, go, step: 'checking' as const, costs: [], problem: '', answer, again, ...change }
+      asking.value = shown
+      return shown
     }
-    const shown: Shown = { intent, step: 'checking', costs: [], problem: '', answer }
-    asking.value = shown
-    price(intent.call).then(
-      (costs) => {
-        if (asking.value === shown) asking.value = { ...shown, step: 'ready', costs }
-      },
-      (error) => {
-        if (asking.value === shown) asking.value = { ...shown, step: 'failed', problem: message(error) }
-      },
-    )
+    const answer = (yes: boolean) => {
+      if (!yes) asking.value = null
+      resolve(yes)
+    }
+    const again = () => {
+      const shown = show({})
+      check().then(
+        (costs) => asking.value === shown && show({ step: 'ready', costs }),
+        (error) =>
+          asking.value === shown && show({ step: wouldFail(error) ? 'failed' : 'unknown', problem: message(error) }),
+      )
+    }
+    again()
+    stop = effect(() => {
+      if (account.value === from) return
+      asking.value = null
+      reject(new WalletFailed(t.errors.otherAccount))
+    })
   })
+  return answered.finally(() => stop())
+}
+
+/** Whether an error is about the transaction; any other says that nobody could be asked. */
+function wouldFail(error: unknown): boolean {
+  if (error instanceof Refused || error instanceof TooPoor) return true
+  return error instanceof RpcFailed && (POOR.test(error.message) || REVERTED.test(error.message))
 }
 
 /** Simulates it, and what it costs at most. Raises Refused, TooPoor. */
-async function price(call: Call): Promise<[string, string][]> {
-  const from = account.value as Hex
+async function price({ call, from, pays }: Intent): Promise<[string, string][]> {
   const symbol = facts().chain.currency
   const value = call.value ?? 0n
   const balance = BigInt(await rpc<Hex>('eth_getBalance', [from, 'latest']))
@@ -102,7 +173,7 @@ async function price(call: Call): Promise<[string, string][]> {
   if (balance < value + fee)
     throw new TooPoor(t.errors.tooPoor(aboutUnits(value + fee, 18), formatUnits(balance, 18), symbol))
   return [
-    [t.tx.pays, value ? `${formatUnits(value, 18)} ${symbol}` : t.tx.nothing],
+    [t.tx.pays, pays ?? (value ? `${formatUnits(value, 18)} ${symbol}` : t.tx.nothing)],
     [t.tx.fee, `${aboutUnits(fee, 18)} ${symbol}`],
   ]
 }
@@ -176,7 +247,8 @@ export function explorerLink(hash: string): string | null {
 
 /** Any error in words for the person at the screen. */
 export function message(error: unknown): string {
-  if (error instanceof RpcFailed && /insufficient funds|insufficient balance/i.test(error.message)) return t.errors.poor
+  if (error instanceof RpcFailed && POOR.test(error.message)) return t.errors.poor
+  if (error instanceof RpcFailed && REVERTED.test(error.message)) return t.errors.noReasonGiven
   if (error instanceof RpcFailed) return t.errors.chain(error.message)
   if (error instanceof Error) return error.message
   return t.errors.unknown

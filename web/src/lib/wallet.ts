@@ -100,6 +100,11 @@ function onDisconnect(error: { code?: number } | undefined) {
   if (error?.code !== 1013) disconnect()
 }
 
+/** Asks the wallet which network it is on: not every wallet says when that changes. */
+export async function lookAtNetwork(): Promise<void> {
+  chainId.value = Number(await ask<Hex>(current(), 'eth_chainId'))
+}
+
 export const wrongNetwork = () => chainId.value !== null && chainId.value !== facts().chain.id
 
 /** Asks the wallet to go to the node's chain, and to learn it where it doesn't know it. */
@@ -120,22 +125,22 @@ export async function switchNetwork(): Promise<void> {
       },
     ])
   }
-  chainId.value = Number(await ask<Hex>(provider, 'eth_chainId'))
+  await lookAtNetwork()
   if (wrongNetwork()) throw new WalletFailed(t.errors.stillWrongNetwork(title))
 }
 
-export async function signMessage(message: string): Promise<Hex> {
+export async function signMessage(from: Address, message: string): Promise<Hex> {
   const bytes = new TextEncoder().encode(message)
   const data = `0x${[...bytes].map((byte) => byte.toString(16).padStart(2, '0')).join('')}`
-  return await ask<Hex>(current(), 'personal_sign', [data, account.value])
+  return await ask<Hex>(current(), 'personal_sign', [data, from])
 }
 
-export async function signTypedData(typed: unknown): Promise<Hex> {
-  return await ask<Hex>(current(), 'eth_signTypedData_v4', [account.value, JSON.stringify(typed)])
+export async function signTypedData(from: Address, typed: unknown): Promise<Hex> {
+  return await ask<Hex>(current(), 'eth_signTypedData_v4', [from, JSON.stringify(typed)])
 }
 
-export async function sendTransaction(tx: Record<string, unknown>): Promise<Hex> {
-  return await ask<Hex>(current(), 'eth_sendTransaction', [{ from: account.value, ...tx }])
+export async function sendTransaction(from: Address, tx: Record<string, unknown>): Promise<Hex> {
+  return await ask<Hex>(current(), 'eth_sendTransaction', [{ from, ...tx }])
 }
 
 function current(): Provider {

@@ -7,11 +7,12 @@ import { Dialog, Facts, Notice } from './basics'
 export function TransactionDialog() {
   const shown = asking.value
   if (!shown) return null
-  const { intent, step, costs, problem, answer } = shown
+  const { title, effects, go, step, costs, problem, answer, again } = shown
+  const stopped = step === 'failed' || step === 'unknown'
   return (
-    <Dialog title={intent.title} onClose={() => step !== 'wallet' && answer(false)}>
+    <Dialog title={title} onClose={() => step !== 'wallet' && answer(false)}>
       <ul class="effects">
-        {intent.effects.map((effect) => (
+        {effects.map((effect) => (
           <li key={effect}>{effect}</li>
         ))}
       </ul>
@@ -20,9 +21,9 @@ export function TransactionDialog() {
           {t.tx.checking}
         </p>
       )}
-      {step === 'failed' && (
+      {stopped && (
         <Notice kind="bad">
-          <p>{t.tx.wouldFail}</p>
+          <p>{step === 'failed' ? t.tx.wouldFail : t.tx.notSimulated}</p>
           <p>{problem}</p>
         </Notice>
       )}
@@ -34,11 +35,16 @@ export function TransactionDialog() {
       )}
       <p class="row end">
         <button type="button" class="button" disabled={step === 'wallet'} onClick={() => answer(false)}>
-          {step === 'failed' ? t.close : t.cancel}
+          {stopped ? t.close : t.cancel}
         </button>
-        {step !== 'failed' && (
+        {step === 'unknown' && (
+          <button type="button" class="button primary" onClick={again}>
+            {t.again}
+          </button>
+        )}
+        {!stopped && (
           <button type="button" class="button primary" disabled={step !== 'ready'} onClick={() => answer(true)}>
-            {t.tx.go}
+            {go}
           </button>
         )}
       </p>
