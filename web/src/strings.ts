@@ -473,6 +473,7 @@ export const strings = {
   },
   builder: {
     title: 'Builder',
+    brokeOff: 'The answer broke off. What was charged for it, if anything, is under Usage.',
     lead: 'Your assistants and plans, what they sold, what you earned.',
     why: 'Your assistants and plans belong to your wallet.',
     tabs: { assets: 'Assistants', plans: 'Plans and earnings' },

@@ -70,15 +70,29 @@ export async function api<T>(method: string, path: string, body?: unknown): Prom
   return (await answer.json()) as T
 }
 
-/** The answer itself, for what isn't JSON. Raises NodeFailed. */
-export async function send(method: string, path: string, body?: unknown, headers: Record<string, string> = {}) {
+/** The answer itself, for what isn't JSON. stop: ends it, the body too. Raises NodeFailed. */
+export async function send(
+  method: string,
+  path: string,
+  body?: unknown,
+  headers: Record<string, string> = {},
+  stop?: AbortSignal,
+) {
   const all: Record<string, string> = { ...headers }
   if (body !== undefined) all['content-type'] ??= 'application/json'
   if (method !== 'GET' && csrf && !all.authorization) all['x-csrf-token'] = csrf
   const credentials = all.authorization ? 'omit' : 'same-origin'
   let answer: Response
   try {
-    answer = await fetch(BASE + path, { method, headers: all, body: body as BodyInit, credentials, redirect: 'error' })
+    const options = {
+      method,
+      headers: all,
+      body: body as BodyInit,
+      credentials,
+      redirect: 'error',
+      signal: stop,
+    } as const
+    answer = await fetch(BASE + path, options)
   } catch {
     throw new NodeFailed(t.errors.nodeGone, 0, 'unreachable')
   }

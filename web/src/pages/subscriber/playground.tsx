@@ -1,7 +1,7 @@
 /** Try an assistant; its answer streams. */
 
 import { useSignal } from '@preact/signals'
-import { useRef } from 'preact/hooks'
+import { useEffect, useRef } from 'preact/hooks'
 import { short } from '../../lib/amounts'
 import { api } from '../../lib/node'
 import { ask, type Told } from '../../lib/playing'
@@ -52,6 +52,7 @@ function Play({ models }: { models: Model[] }) {
   const told = useSignal<Told | null>(null)
   const running = useSignal(false)
   const stop = useRef<AbortController | null>(null)
+  useEffect(() => () => stop.current?.abort(), [])
   const run = async () => {
     if (!input.value.trim()) return
     told.value = { text: '' }
