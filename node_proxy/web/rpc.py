@@ -82,8 +82,12 @@ class RpcPages:
         if method == "eth_getBlockByNumber" and params[1:] != [False]:
             raise _Refused(-32602, "blocks are given without their transactions: the second parameter is false")
         if method == "eth_getLogs":
-            async with self._log_places, asyncio.timeout(_SECONDS):
-                return await self._logs(params[0] if params else None)
+            async with self._log_places:
+                try:
+                    async with asyncio.timeout(_SECONDS):
+                        return await self._logs(params[0] if params else None)
+                except TimeoutError:
+                    raise _Refused(-32005, "the endpoint takes too long for so many blocks: ask for fewer") from None
         async with self._places, asyncio.timeout(_SECONDS):
             return await self._services.chain.rpc(method, params)
 

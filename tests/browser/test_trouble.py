@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from tests.browser.console import Tab, open_tab
 from tests.browser.wallet import BrowserWallet
@@ -258,6 +258,58 @@ async def test_what_a_wallet_typed_in_private_goes_with_it(world: World, browser
         tab.check("sk-mine-0123456789", "tangerine")
 
 
+async def test_any_address_leads_somewhere(world: World, browser: Browser) -> None:
+    async with open_tab(browser, world.node.url, BrowserWallet(await world.wallet(), world.chain)) as tab:
+        for path in ("%", "a/%E0%A4%A", "me?tab=%", "nowhere/at/all"):
+            await tab.page.goto("about:blank")
+            await tab.go(path)
+        tab.check()
+
+
+async def test_a_chain_of_many_blocks_is_looked_through_in_pieces_that_the_node_takes(
+    world: World, browser: Browser
+) -> None:
+    """The node answers 1,000,000 blocks at most; here it has even less patience, and the chain a year's blocks."""
+    builder = await world.wallet()
+    await world.create_plan(title="Found at last", owner=builder)
+    wide, most = 15_000_000, 300_000
+    asked: list[int] = []
+
+    async def look(route: Route) -> None:
+        request = route.request.post_data_json
+        if request["method"] == "eth_blockNumber":
+            return await route.fulfill(json={"jsonrpc": "2.0", "id": request["id"], "result": hex(wide)})
+        if request["method"] == "eth_getLogs":
+            query = request["params"][0]
+            last = wide if query["toBlock"] == "latest" else int(query["toBlock"], 16)
+            asked.append(last - int(query["fromBlock"], 16) + 1)
+            if asked[-1] > most:
+                error = {"code": -32005, "message": "the range is too long"}
+                return await route.fulfill(json={"jsonrpc": "2.0", "id": request["id"], "error": error})
+        await route.continue_()
+
+    async with open_tab(browser, world.node.url, BrowserWallet(builder, world.chain)) as tab:
+        page = tab.page
+        await page.route("**/rpc", look)
+        await tab.go("builder?tab=plans")
+        await page.locator("main").get_by_role("button", name="Test Wallet").click()
+        await expect(page.get_by_text("Looking through the chain:")).to_be_visible()
+        await expect(page.get_by_role("heading", name="Found at last")).to_be_visible(timeout=100_000)
+        assert max(asked) == 1_000_000
+        looked = sum(blocks for blocks in asked if blocks <= most)
+        assert looked >= 2 * (wide - 10_000), "both events, all blocks"
+
+        # What was found isn't looked for again
+        asked.clear()
+        await page.get_by_role("tab", name="Assistants").click()
+        await expect(page.get_by_text("You have no assistants yet.")).to_be_visible(timeout=100_000)
+        asked.clear()
+        await page.get_by_role("tab", name="Plans and earnings").click()
+        await expect(page.get_by_role("heading", name="Found at last")).to_be_visible()
+        assert len(asked) == 2, asked
+        tab.check()
+
+
 async def test_a_node_that_is_gone_is_named_and_found_again(world: World, browser: Browser) -> None:
     plan = (await world.create_plan(title="Node")).plan_id
     did = (await world.register(plan, title="Behind a node")).did
@@ -289,6 +341,10 @@ async def test_a_chain_that_is_gone_is_named(world: World, browser: Browser) -> 
         await anvil.process.wait()
         await page.get_by_role("button", name="Buy", exact=True).click()
         await page.get_by_role("button", name="Continue").click()
+        await expect(page.get_by_text("It can’t be simulated now, so it isn’t sent:")).to_be_visible()
         await expect(page.get_by_text("The chain can’t be asked at the moment").first).to_be_visible()
+        await expect(page.get_by_text("This transaction would fail")).to_have_count(0)
         await tab.shot("chain-gone")
+        await page.get_by_role("button", name="Try again").click()
+        await expect(page.get_by_text("The chain can’t be asked at the moment").first).to_be_visible()
         tab.check()

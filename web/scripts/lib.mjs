@@ -5,7 +5,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import { build } from 'vite'
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)))
-const modules = ['canonical', 'cid', 'did', 'metadata', 'sealing', 'text']
+const modules = ['amounts', 'canonical', 'cid', 'definition', 'did', 'metadata', 'rpc', 'sealing', 'text']
 const out = mkdtempSync(join('node_modules', '.lib-'))
 try {
   await build({
@@ -27,6 +27,7 @@ try {
   for (const [module, name, ...args] of JSON.parse(Buffer.concat(chunks).toString())) {
     try {
       const result = await loaded[module][name](...args)
+      if (result instanceof Error) throw result
       results.push({
         result: result?.bytes ? { ...result, bytes: Buffer.from(result.bytes).toString('base64') } : result,
       })

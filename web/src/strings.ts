@@ -8,6 +8,7 @@ export const strings = {
   optional: '(optional)',
   again: 'Try again',
   loading: 'Loading…',
+  searching: (percent: number) => `Looking through the chain: ${percent} %…`,
   copy: 'Copy',
   copied: 'Copied',
   close: 'Close',

@@ -5,7 +5,7 @@ import { strings as t } from '../strings'
 import { canonicalBytes, type Json } from './canonical'
 import { idOfDid } from './did'
 import { api } from './node'
-import { events } from './rpc'
+import { events, type Log } from './rpc'
 
 export interface Receipt {
   id: string
@@ -18,7 +18,7 @@ export interface Receipt {
     usage: Record<string, number> | null
     [name: string]: unknown
   }
-  settlement: { batch?: number; transaction?: string | null; state?: string } | null
+  settlement: { batch?: number; block?: number | null; state?: string } | null
 }
 
 interface Proof {
@@ -47,19 +47,26 @@ export async function receipts(most: number): Promise<Receipt[]> {
   return found
 }
 
-/** Where the chain has the receipt. Raises Error in words where it doesn't. */
-export async function prove(id: string): Promise<{ batch: number; block: number; tx: Hex }> {
+/** Where the chain has the receipt. Raises Error in words where it doesn't. block: where to look first. */
+export async function prove(id: string, block?: number | null): Promise<{ batch: number; block: number; tx: Hex }> {
   const proof = await api<Proof>('GET', `v1/receipts/${id}/proof`)
   const { receipt } = proof
   const leaf = keccak256(concat(['0x00', toHex(canonicalBytes(receipt as unknown as Json))]))
   if (receipt.id !== id || rootOf(leaf, proof.index, proof.size, proof.path) !== proof.root)
     throw new Error(t.usage.badPath)
   const about = { did: idOfDid(receipt.did), planId: receipt.plan_id, node: receipt.node }
-  const settled = (await events('PlanRegistry', 'Settled', about)).find((one) => Number(one.args.batch) === proof.batch)
+  const settled = await settlementOf(about, proof.batch, block)
   if (!settled) throw new Error(t.usage.notThere)
   if (settled.args.receiptsRoot !== proof.root || Number(settled.args.calls) !== proof.size)
     throw new Error(t.usage.badRoot)
   return { batch: proof.batch, block: settled.block, tx: settled.tx }
+}
+
+/** The event of a batch: in the block that the node names, else wherever it is. */
+async function settlementOf(about: Record<string, unknown>, batch: number, block?: number | null) {
+  const here = (one: Log) => Number(one.args.batch) === batch
+  const near = block ? await events('PlanRegistry', 'Settled', about, { from: block, to: block }) : []
+  return near.find(here) ?? (await events('PlanRegistry', 'Settled', about)).find(here)
 }
 
 /** The root that a path leads to, as nvm_chain/merkle.py has it; null where no tree of this size has such a path. */

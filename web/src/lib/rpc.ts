@@ -1,5 +1,6 @@
 /** Reads of the chain through the node, and what the contracts refuse in plain words. */
 
+import { signal } from '@preact/signals'
 import {
   type Abi,
   type Address,
@@ -34,7 +35,10 @@ export class Refused extends Error {
     readonly errorName: string,
     readonly args: readonly unknown[],
   ) {
-    super(t.refusals[errorName as keyof typeof t.refusals] ?? t.errors.refused(errorName))
+    const words = t.refusals[errorName as keyof typeof t.refusals] ?? t.errors.refused(errorName)
+    // What it says in words of its own; numbers and accounts mean nothing without their names.
+    const reason = args.find((one) => typeof one === 'string' && !one.startsWith('0x'))
+    super(reason ? t.errors.because(words, String(reason)) : words)
   }
 }
 
@@ -129,17 +133,89 @@ export interface Log {
   tx: Hex
 }
 
-/** Events of PlanRegistry or AssetRegistry whose indexed values are as given, oldest first. */
-export async function events(of: 'PlanRegistry' | 'AssetRegistry', name: string, args: Record<string, unknown>) {
+/** Blocks that one look for events spans; the node takes 100 pieces of 10,000 at its own endpoint. */
+const MOST_BLOCKS = 1_000_000
+/** What the node takes: less, where its endpoint takes less. */
+let most = MOST_BLOCKS
+const FEWEST_BLOCKS = 10_000
+/** The newest blocks are looked through again each time: they may be replaced. */
+const UNSETTLED = 1_000
+/** JSON-RPC's code of an answer that would take too much. */
+const TOO_MUCH = -32005
+
+/** Blocks looked through and to look through, of all searches that run now. */
+const searching = signal({ done: 0, of: 0 })
+
+/** How far the searches are, in percent; null where they take a moment only. */
+export function searchedPercent(): number | null {
+  const { done, of } = searching.value
+  return of > 3 * MOST_BLOCKS ? Math.floor((done * 100) / of) : null
+}
+
+/** What was found of each search in blocks that stay as they are, and the block to go on from. */
+const searched = new Map<string, { next: number; logs: Log[] }>()
+
+interface Range {
+  from?: number
+  to?: number
+}
+
+/** Events of PlanRegistry or AssetRegistry whose indexed values are as given, oldest first, in pieces that the node takes.
+ * Without a range: since the deployment; what was found before isn't looked for again. Raises RpcFailed. */
+export async function events(
+  of: 'PlanRegistry' | 'AssetRegistry',
+  name: string,
+  args: Record<string, unknown>,
+  range: Range = {},
+): Promise<Log[]> {
   const { contracts, from_block } = facts()
   const address = of === 'PlanRegistry' ? contracts.plan_registry : contracts.asset_registry
   const abi = abis[of] as unknown as Abi
   const topics = encodeEventTopics({ abi, eventName: name, args } as any)
-  const found = await rpc<any[]>('eth_getLogs', [{ address, topics, fromBlock: hex(from_block), toBlock: 'latest' }])
-  return found.map((log): Log => {
-    const event = decodeEventLog({ abi, data: log.data, topics: log.topics }) as any
-    return { name: event.eventName, args: event.args, block: Number(log.blockNumber), tx: log.transactionHash }
+  const key = JSON.stringify([address, topics])
+  const before = (range.from === undefined && searched.get(key)) || { next: range.from ?? from_block, logs: [] }
+  const last = range.to ?? Number(await rpc<Hex>('eth_blockNumber'))
+  const found = [...before.logs]
+  await inPieces(before.next, last, async (from, to) => {
+    const query = { address, topics, fromBlock: hex(from), toBlock: to === last && !range.to ? 'latest' : hex(to) }
+    for (const log of await rpc<any[]>('eth_getLogs', [query])) {
+      const event = decodeEventLog({ abi, data: log.data, topics: log.topics }) as any
+      found.push({ name: event.eventName, args: event.args, block: Number(log.blockNumber), tx: log.transactionHash })
+    }
   })
+  if (range.from === undefined && range.to === undefined) {
+    const next = Math.max(before.next, last - UNSETTLED)
+    searched.set(key, { next, logs: found.filter((log) => log.block < next) })
+  }
+  return found
+}
+
+/** Calls `look` for all blocks, in ranges that shrink where they are too much. */
+async function inPieces(first: number, last: number, look: (from: number, to: number) => Promise<void>) {
+  const blocks = Math.max(0, last - first + 1)
+  const advance = (done: number, of: number) => {
+    const now = searching.value
+    searching.value = now.of + of === now.done + done ? { done: 0, of: 0 } : { done: now.done + done, of: now.of + of }
+  }
+  let at = first
+  advance(0, blocks)
+  try {
+    do {
+      const to = Math.min(last, at + most - 1)
+      try {
+        await look(at, to)
+      } catch (error) {
+        if (!(error instanceof RpcFailed) || error.code !== TOO_MUCH || most <= FEWEST_BLOCKS) throw error
+        most = Math.max(FEWEST_BLOCKS, Math.floor(most / 4))
+        continue
+      }
+      advance(Math.max(0, to - at + 1), 0)
+      at = to + 1
+    } while (at <= last)
+  } finally {
+    // What a failure left undone is no longer to do.
+    advance(0, Math.min(0, at - last - 1))
+  }
 }
 
 export interface Head {

@@ -2,6 +2,7 @@
 
 import type { ComponentChildren } from 'preact'
 import { useCallback, useEffect, useId, useRef, useState } from 'preact/hooks'
+import { searchedPercent } from '../lib/rpc'
 import { message } from '../lib/tx'
 import { Rejected } from '../lib/wallet'
 import { strings as t } from '../strings'
@@ -264,12 +265,17 @@ export function Await<T>({ of, children }: { of: Loaded<T>; children: (value: T)
           <button type="button" class="button" onClick={of.again}>
             {t.again}
           </button>
+function Working() {
+  const percent = searchedPercent()
+  return <>{percent === null ? t.loading : t.searching(percent)}</>
+}
+
         </Notice>
       )}
       {of.value !== undefined && children(of.value)}
       {of.value === undefined && !of.problem && (
         <p class="loading" role="status">
-          {t.loading}
+          <Working />
         </p>
       )}
     </>

@@ -65,7 +65,7 @@ function Row({ one }: { one: Receipt }) {
   const proven = useSignal<{ text: string; good: boolean; tx?: string } | null>(null)
   const check = async () => {
     try {
-      const { batch, block, tx } = await prove(one.id)
+      const { batch, block, tx } = await prove(one.id, one.settlement?.block)
       proven.value = { text: t.usage.proven(batch, block), good: true, tx }
     } catch (error) {
       proven.value = { text: message(error), good: false }

@@ -1,0 +1,55 @@
+"""What the console says and seals, asked of its own functions: durations, contracts' reasons, hidden fields."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from eth_abi import encode
+from eth_utils import keccak
+
+from tests.browser.test_same_bytes import WEB, javascript
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (WEB / "node_modules").is_dir(), reason="web/node_modules is missing: make setup"),
+]
+
+DAY = 86_400
+
+
+def test_a_rough_duration_is_never_far_from_what_is_left() -> None:
+    asked = {59: "59 days", 700: "700 days", 1500: "4 years", 30: "30 days", 2: "48 hours", 1: "24 hours"}
+    answers = javascript(*[["amounts", "roughly", days * DAY] for days in asked], ["amounts", "roughly", 45])
+    assert [one["result"] for one in answers] == [*asked.values(), "45 seconds"]
+
+
+def test_a_contracts_reason_is_said() -> None:
+    """An error with a text of its own: what is wrong with the terms, not only that they are."""
+    reason = "a free plan has nothing to refund"
+    data = "0x" + (keccak(text="InvalidTerms(string)")[:4] + encode(["string"], [reason])).hex()
+    (found,) = javascript(["rpc", "explained", {"data": data}])
+    assert found["error"] == f"The plan’s terms don’t go together: {reason}."
+
+
+def given(**fields: Any) -> dict[str, Any]:
+    return {
+        "kind": "model",
+        "dialect": "responses",
+        "baseUrl": "https://provider.example/v1",
+        "assistantId": "asst_m3hDiBSEScF4vTyeGGJ8JI8T",
+        "model": "",
+        "instructions": "",
+        "tools": "",
+        "settings": "",
+        "policy": {},
+        "perToken": None,
+    } | fields
+
+
+def test_what_the_form_of_a_stored_assistant_hides_is_neither_checked_nor_sealed() -> None:
+    hidden = given(kind="assistant", model="asst_typed into the wrong field", instructions="Typed before.")
+    (found,) = javascript(["definition", "makeDefinition", hidden, "sk-0123456789"])
+    sealed = found["result"]
+    assert (sealed["dialect"], sealed["assistant_id"]) == ("assistants", "asst_m3hDiBSEScF4vTyeGGJ8JI8T")
+    assert (sealed["model"], sealed["instructions"]) == ("", "")
