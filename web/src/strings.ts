@@ -223,7 +223,7 @@ export const strings = {
     removeTag: (tag: string) => `Remove tag ${tag}`,
     tooManyTags: (most: number) => `is one too many: at most ${most}`,
     sealedNote:
-      'Your access token and the instructions are encrypted here, in your browser, to this access node’s key as the chain has it. Only the node can open them, and only to answer your subscribers. They are never stored or sent in the clear.',
+      'Your access token and the instructions are encrypted here, in your browser, to this access node’s key as the chain has it. Only the node can open them, and only to answer your subscribers. The token is never stored, and sent only encrypted. What else you type stays in this tab, in the clear, until the assistant is registered, so that a reload loses nothing.',
     provider: 'Provider',
     providerHint: 'The address of OpenAI, or of any server that speaks its API.',
     notAllowed: (hosts: string) => `This node’s operator allows calls to these providers only: ${hosts}.`,

@@ -137,7 +137,8 @@ export function makeDefinition(given: Given, apiKey: string): Definition {
   const problem = keyProblem(apiKey)
   if (problem) throw new DefinitionInvalid('api_key', problem)
   const stored = given.kind === 'assistant'
-  const model = given.model.trim()
+  // What the form hides for a stored assistant isn't sealed: it has a model and instructions of its own.
+  const model = stored ? '' : given.model.trim()
   const id = given.assistantId.trim()
   if (stored && isOpenAi(url)) throw new DefinitionInvalid('assistant_id', SHUT_DOWN)
   if (stored && !NAME.test(id))
@@ -146,7 +147,6 @@ export function makeDefinition(given: Given, apiKey: string): Definition {
     throw new DefinitionInvalid('model', `is an assistant’s id, not a model. ${isOpenAi(url) ? SHUT_DOWN : ''}`)
   if (!stored && !NAME.test(model))
     throw new DefinitionInvalid('model', 'is not a model’s name, such as gpt-5-mini: no spaces, at most 200 characters')
-  if (stored && model && !NAME.test(model)) throw new DefinitionInvalid('model', 'has spaces or is too long')
   const pricing = given.perToken
     ? {
         ...FIXED,
@@ -162,7 +162,7 @@ export function makeDefinition(given: Given, apiKey: string): Definition {
     base_url: url,
     api_key: apiKey,
     model,
-    instructions: given.instructions,
+    instructions: stored ? '' : given.instructions,
     tools: tools(given.tools),
     settings: settings(given.settings),
     assistant_id: stored ? id : null,

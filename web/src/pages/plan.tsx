@@ -10,9 +10,10 @@ import { LIMITS } from '../lib/metadata'
 import { facts } from '../lib/node'
 import { createPlan } from '../lib/publishing'
 import { go, route } from '../lib/route'
+import { message } from '../lib/tx'
 import { account } from '../lib/wallet'
 import { strings as t } from '../strings'
-import { Action, Card, Check, Choice, Notice, Page, Radios, Text } from '../ui/basics'
+import { Action, Card, Check, Choice, focusWrong, Notice, Page, Radios, Text } from '../ui/basics'
 import { amount, gives } from '../ui/plan'
 import { NeedsWallet } from '../ui/wallet'
 
@@ -76,8 +77,8 @@ export default function NewPlan() {
   const failed = (problem: unknown) => {
     step.value = -1
     const field = problem instanceof Error && 'field' in problem ? String(problem.field) : ''
-    wrong.value = { field, message: problem instanceof Error ? problem.message : t.errors.unknown }
-    requestAnimationFrame(() => document.querySelector<HTMLElement>('[aria-invalid=true]')?.focus())
+    wrong.value = { field, message: message(problem) }
+    focusWrong()
   }
 
   return (

@@ -14,11 +14,25 @@ import { facts } from '../lib/node'
 import { registerAsset } from '../lib/publishing'
 import { go, route } from '../lib/route'
 import { tag } from '../lib/text'
-import { follow, sent } from '../lib/tx'
+import { follow, message, sent } from '../lib/tx'
 import { account } from '../lib/wallet'
 import { strings as t } from '../strings'
 import { ADVANCED, Advanced } from '../ui/advanced'
-import { Action, Await, Card, Check, Facts, Field, Notice, Page, Radios, Tags, Text, useLoad } from '../ui/basics'
+import {
+  Action,
+  Await,
+  Card,
+  Check,
+  Facts,
+  Field,
+  focusWrong,
+  Notice,
+  Page,
+  Radios,
+  Tags,
+  Text,
+  useLoad,
+} from '../ui/basics'
 import { KeyCheck } from '../ui/keycheck'
 import { gives, Price, perAccess } from '../ui/plan'
 import { SecretField } from '../ui/secret'
@@ -66,6 +80,8 @@ export default function Wizard() {
   // Lives in this page's memory alone: leaving the page or loading it again forgets it.
   const token = useSignal('')
   const wrong = useSignal<{ field: string; message: string } | null>(null)
+  // Of a field that isn't shown.
+  const lost = useSignal('')
 
   // And another wallet, or none, finds none of it.
   useEffect(
@@ -95,14 +111,16 @@ export default function Wizard() {
 
   const at = (step: number) => {
     wrong.value = null
+    lost.value = ''
     form.set({ step })
     window.scrollTo(0, 0)
     requestAnimationFrame(() => document.querySelector<HTMLElement>('main h2')?.focus())
   }
   const error = (field: string) => (wrong.value?.field === field ? wrong.value.message : undefined)
   const fail = (field: string, message: string) => {
+    lost.value = ''
     wrong.value = { field, message }
-    requestAnimationFrame(() => document.querySelector<HTMLElement>('[aria-invalid=true]')?.focus())
+    focusWrong(() => (lost.value = t.errors.inField(message)))
   }
   const next = () => {
     const problem = check(s, token.value, s.step)
@@ -153,6 +171,11 @@ export default function Wizard() {
             {s.step === 4 && <Review {...props} />}
             {s.step === 5 && <Create {...props} />}
           </Card>
+          {lost.value && (
+            <Notice kind="bad">
+              <p>{lost.value}</p>
+            </Notice>
+          )}
           {s.step < CREATE && (
             <p class="row between">
               {s.step > 0 ? (
@@ -568,7 +591,7 @@ function Create({ s, token, at, fail }: StepProps) {
         at(error.field === 'notes' ? 2 : 0)
         fail(error.field, error.message)
       } else {
-        problem.value = error instanceof Error ? error.message : t.errors.unknown
+        problem.value = message(error)
       }
     }
   }
@@ -609,28 +632,16 @@ function Create({ s, token, at, fail }: StepProps) {
 }
 
 function Done({ did, title }: { did: Did; title: string }) {
+  // Whoever comes back begins anew.
+  useEffect(() => form.clear, [])
   return (
     <Page title={t.wizard.doneTitle} lead={t.wizard.doneLead(title)}>
       <Share did={did} />
       <p class="row">
-        <button
-          type="button"
-          class="button primary"
-          onClick={() => {
-            form.clear()
-            go(`a/${did}`)
-          }}
-        >
+        <button type="button" class="button primary" onClick={() => go(`a/${did}`)}>
           {t.wizard.toAsset}
         </button>
-        <button
-          type="button"
-          class="button"
-          onClick={() => {
-            form.clear()
-            go('new/assistant')
-          }}
-        >
+        <button type="button" class="button" onClick={form.clear}>
           {t.wizard.another}
         </button>
       </p>

@@ -172,6 +172,16 @@ export function Check({
   )
 }
 
+/** Takes the person to the first field that is wrong, and opens what hides it. lost: called where none shows. */
+export function focusWrong(lost?: () => void) {
+  requestAnimationFrame(() => {
+    const field = document.querySelector<HTMLElement>('main [aria-invalid=true]')
+    for (let at = field?.closest('details'); at; at = at.parentElement?.closest('details')) at.open = true
+    field?.focus()
+    if (!document.querySelector('main .error')) lost?.()
+  })
+}
+
 /** Shows that it works while it does; what goes wrong is said below it. */
 export function Action({
   label,

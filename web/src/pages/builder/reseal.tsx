@@ -6,7 +6,7 @@ import { DefinitionInvalid, type Given, keyProblem, makeDefinition, perToken } f
 import { publishVersion } from '../../lib/publishing'
 import { strings as t } from '../../strings'
 import { ADVANCED, Advanced } from '../../ui/advanced'
-import { Action, Notice, Radios, Text } from '../../ui/basics'
+import { Action, focusWrong, Notice, Radios, Text } from '../../ui/basics'
 import { KeyCheck } from '../../ui/keycheck'
 import { SecretField } from '../../ui/secret'
 
@@ -32,6 +32,7 @@ export function Reseal({ one, onDone }: { one: Asset; onDone: () => void }) {
     } catch (failure) {
       if (!(failure instanceof DefinitionInvalid)) throw failure
       wrong.value = { field: failure.field, message: t.errors.field(t.wizard.it, failure.message) }
+      focusWrong()
       throw new Error(t.errors.inField(wrong.value.message))
     }
   }
