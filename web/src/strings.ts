@@ -499,7 +499,7 @@ export const strings = {
     retired: 'Sales have ended',
     sales: 'Sales',
     noSales: 'No sales yet.',
-    plot: (symbol: string) => `Sales in the last 30 days, ${symbol}`,
+    plot: (symbol: string) => `Sales in the last 30 days, ${symbol}, before fees, shares and refunds`,
     buyer: 'Subscriber',
     units: 'Units',
     paid: 'Paid',

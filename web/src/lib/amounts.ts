@@ -46,9 +46,10 @@ export function span(seconds: number): string {
   return t.spans.second(0)
 }
 
-/** A rough duration, for what is left of something. */
+/** A rough duration, for what is left of something: never more than there is, and at most a third less. */
 export function roughly(seconds: number): string {
-  for (const [size, name] of SPANS) if (seconds >= size) return t.spans[name](Math.floor(seconds / size))
+  for (const [size, name] of SPANS)
+    if (name !== 'month' && (seconds >= 3 * size || size === 1)) return t.spans[name](Math.floor(seconds / size))
   return t.spans.second(0)
 }
 

@@ -1,29 +1,29 @@
 /** Bars by day. The same numbers are in a table for whoever can't see them. */
 
-import { grouped } from '../lib/amounts'
 import { strings as t } from '../strings'
 
+/** value: for the bar's height; shown: the exact amount. */
 export interface Bar {
   label: string
   value: number
-  shown?: string
+  shown: string
 }
 
 const WIDTH = 640
 const HEIGHT = 160
+const EMPTY: Bar = { label: '', value: 0, shown: '' }
 
 export function Plot({ title, bars }: { title: string; bars: Bar[] }) {
   const most = Math.max(...bars.map((bar) => bar.value)) || 1
   const step = WIDTH / Math.max(1, bars.length)
-  const shown = (bar: Bar) => bar.shown ?? grouped(bar.value)
-  const top = bars.reduce((best, bar) => (bar.value > best.value ? bar : best), bars[0] ?? { label: '', value: 0 })
+  const top = bars.reduce((best, bar) => (bar.value > best.value ? bar : best), bars[0] ?? EMPTY)
   return (
     <figure class="plot">
       <figcaption>{title}</figcaption>
       <svg
         viewBox={`0 0 ${WIDTH} ${HEIGHT + 22}`}
         role="img"
-        aria-label={t.plot(title, bars.length, shown(top), top.label)}
+        aria-label={t.plot(title, bars.length, top.shown, top.label)}
       >
         <line x1="0" x2={WIDTH} y1={HEIGHT} y2={HEIGHT} class="axis" />
         {bars.map((bar, at) => {
@@ -37,7 +37,7 @@ export function Plot({ title, bars }: { title: string; bars: Bar[] }) {
                 height={height}
                 rx={Math.min(3, step / 6)}
               >
-                <title>{`${bar.label}: ${shown(bar)}`}</title>
+                <title>{`${bar.label}: ${bar.shown}`}</title>
               </rect>
               {bar.value === most && bar.value > 0 && (
                 <text
@@ -45,7 +45,7 @@ export function Plot({ title, bars }: { title: string; bars: Bar[] }) {
                   y={HEIGHT - height - 6}
                   text-anchor="middle"
                 >
-                  {shown(bar)}
+                  {bar.shown}
                 </text>
               )}
             </g>
@@ -62,18 +62,19 @@ export function Plot({ title, bars }: { title: string; bars: Bar[] }) {
   )
 }
 
-/** The last `days` days, oldest first, with what `entries` add up to on each. */
-export function byDay(entries: { time: number; value: number }[], days: number): { label: string; value: number }[] {
+/** The last `days` days, oldest first, with what `entries` add up to on each; the sums are exact. */
+export function byDay(entries: { time: number; value: bigint }[], days: number, shown: (sum: bigint) => string): Bar[] {
   const name = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short' })
   const key = (date: Date) => `${date.getFullYear()}-${date.getMonth()}-${date.getDate()}`
-  const sums = new Map<string, number>()
+  const sums = new Map<string, bigint>()
   for (const { time, value } of entries) {
     const day = key(new Date(time * 1000))
-    sums.set(day, (sums.get(day) ?? 0) + value)
+    sums.set(day, (sums.get(day) ?? 0n) + value)
   }
   return Array.from({ length: days }, (_, at) => {
     const day = new Date()
     day.setDate(day.getDate() - (days - 1 - at))
-    return { label: name.format(day), value: sums.get(key(day)) ?? 0 }
+    const sum = sums.get(key(day)) ?? 0n
+    return { label: name.format(day), value: Number(sum), shown: shown(sum) }
   })
 }

@@ -173,12 +173,9 @@ function Sales({ plan, currency }: { plan: Plan; currency: Currency }) {
             <Plot
               title={t.builder.plot(currency.symbol)}
               bars={byDay(
-                // A picture: the exact amounts are in the table.
-                all.map((sale) => ({
-                  time: sale.time,
-                  value: Number(formatUnits(sale.paid, currency.decimals).replace(/\s/g, '')),
-                })),
+                all.map((sale) => ({ time: sale.time, value: sale.paid })),
                 30,
+                (sum) => formatUnits(sum, currency.decimals),
               )}
             />
             <div class="scroll" tabIndex={0} role="region" aria-label={t.builder.sales}>

@@ -22,8 +22,9 @@ export function Usage() {
             <Plot
               title={t.usage.plot}
               bars={byDay(
-                all.map(({ receipt }) => ({ time: receipt.time, value: Number(receipt.credits) })),
+                all.map(({ receipt }) => ({ time: receipt.time, value: BigInt(receipt.credits) })),
                 30,
+                grouped,
               )}
             />
             <h2>{t.usage.receipts}</h2>
