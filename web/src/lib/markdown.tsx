@@ -3,7 +3,7 @@
 import type { ComponentChildren } from 'preact'
 
 const INLINE =
-  /(`[^`\n]+`)|\*\*([^*\n]+)\*\*|(?<![\w*])\*([^*\n]+)\*(?!\w)|\[([^\]\n]+)\]\((https?:\/\/[^\s)]+)\)|(https?:\/\/[^\s<>)\]]+)/
+  /(`[^`\n]+`)|\*\*([^*\n]+)\*\*|(?<![\w*])\*([^*\n]+)\*(?!\w)|\[([^[\]\n]{1,300})\]\((https?:\/\/[^\s)]{1,2000})\)|(https?:\/\/[^\s<>)\]]+)/
 
 function inline(text: string): ComponentChildren[] {
   const found: ComponentChildren[] = []
@@ -38,7 +38,7 @@ export function Markdown({ text }: { text: string }) {
   while (at < lines.length) {
     const line = lines[at] as string
     const fence = /^(```|~~~)/.exec(line)
-    const heading = /^(#{1,6})\s+(.*)$/.exec(line)
+    const heading = /^(#{1,6})\s+([^\n]*)$/.exec(line)
     const item = /^\s*([-*+]|\d{1,3}[.)])\s+/
     if (fence) {
       at++
@@ -73,7 +73,8 @@ export function Markdown({ text }: { text: string }) {
     } else if (!line.trim()) {
       at++
     } else {
-      const paragraph = until((next) => !next.trim() || /^(```|~~~|#{1,6}\s|>)/.test(next))
+      at++ // whatever it is, it is taken
+      const paragraph = [line, ...until((next) => !next.trim() || /^(```|~~~|#{1,6}\s|>)/.test(next))]
       blocks.push(<p>{inline(paragraph.join(' '))}</p>)
     }
   }

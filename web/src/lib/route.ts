@@ -8,11 +8,20 @@ export interface Route {
   query: URLSearchParams
 }
 
+/** The text, or as it is where it has no such form: anybody can write an address. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}
+
 function current(): Route {
   const [path = '', query = ''] = location.hash.replace(/^#\/?/, '').split('?')
-  const shared = /\/a\/(did:nv:[0-9a-f]{64})\/?$/.exec(decodeURIComponent(location.pathname))
+  const shared = /\/a\/(did:nv:[0-9a-f]{64})\/?$/.exec(decoded(location.pathname))
   if (!path && shared) return { path: ['a', shared[1] as string], query: new URLSearchParams(location.search) }
-  return { path: path.split('/').filter(Boolean).map(decodeURIComponent), query: new URLSearchParams(query) }
+  return { path: path.split('/').filter(Boolean).map(decoded), query: new URLSearchParams(query) }
 }
 
 export const route = signal<Route>(current())
