@@ -363,6 +363,7 @@ export const strings = {
     open: (until: string) => `Yours until ${until}.`,
     have: (credits: string) => `You have ${credits} credits.`,
     soldOut: 'Sold out',
+    returning: 'You are returning what you have: it opens nothing until you keep it, under My plans.',
     notOnSale: 'Not on sale',
   },
   buy: {
@@ -411,6 +412,7 @@ export const strings = {
     over: (when: string) => `ended ${when}`,
     active: 'Active',
     ended: 'Used up or ended',
+    returning: 'Being returned: opens nothing',
     opens: 'Opens',
   },
   keys: {
@@ -637,7 +639,7 @@ export const strings = {
     takeTitle: (plan: string) => `Take the refund of ${plan}`,
     effects: {
       announce: (wait: string) => `Announces that you want back what you haven’t used, in ${wait}.`,
-      noMoneyYet: 'No money moves yet. Calls go on and use credits up.',
+      noMoneyYet: 'No money moves yet. Calls under this plan end at once, unless you keep it after all.',
       cancel: 'Calls the announced refund off.',
       take: (amount: string) => `Pays you about ${amount} for what you haven’t used; that is then gone.`,
     },

@@ -4,7 +4,18 @@ import { useSignal } from '@preact/signals'
 import { type Address, getAddress, isAddress } from 'viem'
 import { date, grouped, roughly, short, span } from '../lib/amounts'
 import { buy } from '../lib/buying'
-import { asset, isTimePlan, metadataOf, onSale, type Plan, planText, ruleAt, soldOut, standings } from '../lib/chain'
+import {
+  asset,
+  isTimePlan,
+  metadataOf,
+  onSale,
+  type Plan,
+  planText,
+  ruleAt,
+  type Standing,
+  soldOut,
+  standings,
+} from '../lib/chain'
 import { isDid } from '../lib/did'
 import { Markdown } from '../lib/markdown'
 import { route } from '../lib/route'
@@ -135,7 +146,7 @@ export interface Way {
   min: bigint
   max: bigint
   next: { min: bigint; max: bigint; at: number } | null
-  held: { spendable: bigint; expiry: number } | null
+  held: Standing | null
 }
 
 async function describe(did: string) {
@@ -165,14 +176,16 @@ async function describe(did: string) {
       description: text?.description ?? '',
       ...rule,
       next: change,
-      held: held[at]?.spendable ? { spendable: held[at].spendable, expiry: held[at].expiry } : null,
+      held: held[at] ?? null,
     })
   })
   return { record, metadata, ways }
 }
 
 function Offer({ way, onBuy }: { way: Way; onBuy: () => void }) {
-  const { plan, held } = way
+  const { plan } = way
+  const held = way.held?.spendable ? way.held : null
+  const returning = held?.refundAvailableAt
   const time = isTimePlan(plan.terms)
   return (
     <section class="card offer" aria-label={way.title}>
@@ -190,8 +203,14 @@ function Offer({ way, onBuy }: { way: Way; onBuy: () => void }) {
         {plan.terms.voucherRequired && <li>{t.asset.vouchers}</li>}
       </ul>
       {held && (
-        <Notice kind="good">
-          <p>{time ? t.asset.open(date(held.expiry)) : t.asset.have(grouped(held.spendable))}</p>
+        <Notice kind={returning ? 'note' : 'good'}>
+          <p>
+            {returning
+              ? t.asset.returning
+              : time
+                ? t.asset.open(date(held.expiry))
+                : t.asset.have(grouped(held.spendable))}
+          </p>
         </Notice>
       )}
       <button type="button" class="button primary wide" disabled={!onSale(plan)} onClick={onBuy}>

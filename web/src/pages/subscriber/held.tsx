@@ -91,7 +91,7 @@ export function Held() {
           way={{
             plan: buying.value.plan,
             title: buying.value.title,
-            held: { spendable: buying.value.standing.spendable, expiry: buying.value.standing.expiry },
+            held: buying.value.standing,
           }}
           onClose={() => (buying.value = null)}
           onDone={() => {
@@ -108,7 +108,8 @@ function One({ row, again, onBuy }: { row: Row; again: () => void; onBuy: () => 
   const { plan, standing, title } = row
   const now = Number(standing.timestamp)
   const time = isTimePlan(plan.terms)
-  const open = standing.spendable > 0n
+  const returning = standing.refundAvailableAt > 0n
+  const open = standing.spendable > 0n && !returning
   const left = row.left ?? Number(standing.spendable)
   const facts: [string, preact.ComponentChildren][] = []
   if (!time) {
@@ -125,7 +126,11 @@ function One({ row, again, onBuy }: { row: Row; again: () => void; onBuy: () => 
   return (
     <>
       <h2>{title}</h2>
-      <p>{open ? <span class="state good">{t.me.active}</span> : <span class="state">{t.me.ended}</span>}</p>
+      <p>
+        <span class={open ? 'state good' : 'state'}>
+          {open ? t.me.active : returning ? t.me.returning : t.me.ended}
+        </span>
+      </p>
       <Facts rows={facts} />
       {row.assistants.length > 0 && (
         <p>
