@@ -1,12 +1,12 @@
 /** The marketplace: what this node serves. */
 
 import { useSignal } from '@preact/signals'
-import { useEffect } from 'preact/hooks'
+import { useEffect, useRef } from 'preact/hooks'
 import type { Address, Hex } from 'viem'
 import { api } from '../lib/node'
 import { restate, route } from '../lib/route'
 import { strings as t } from '../strings'
-import { Await, Choice, Empty, Field, Page, Tags, useLoad } from '../ui/basics'
+import { Action, Await, Choice, Empty, Field, Page, Tags, useLoad } from '../ui/basics'
 import { Price, perAccess } from '../ui/plan'
 
 export interface Listed {
@@ -46,15 +46,23 @@ export default function Market() {
   const tag = query.get('tag') ?? ''
   const sort = query.get('sort') ?? 'new'
   const kind = query.get('kind') ?? ''
-  const more = useSignal<Listed[]>([])
   const asked = new URLSearchParams({ q: query.get('q') ?? '', tag, sort, kind }).toString()
-  const found = useLoad(async () => {
-    more.value = []
-    return await api<Listing>('GET', `catalogue?${asked}`)
-  }, asked)
-  const last = more.value.at(-1) ?? found.value?.data.at(-1)
-  const ended = useSignal(false)
-  const state = (change: Record<string, string>) => restate('', { q: q.value.trim(), tag, sort, kind, ...change })
+  const found = useLoad(async () => ({ ...(await api<Listing>('GET', `catalogue?${asked}`)), asked }), asked)
+  // Further pages of the list that is shown.
+  const further = useSignal<Pick<Listing, 'data' | 'has_more'> & { of: string }>({ of: '', data: [], has_more: true })
+  const more = further.value.of === found.value?.asked ? further.value : { data: [], has_more: true }
+  const last = more.data.at(-1) ?? found.value?.data.at(-1)
+  // The words that this page put into the address; others came by a link.
+  const mine = useRef(query.get('q') ?? '')
+  const state = (change: Record<string, string>) => {
+    mine.current = q.value.trim()
+    restate('', { q: mine.current, tag, sort, kind, ...change })
+  }
+
+  useEffect(() => {
+    const words = query.get('q') ?? ''
+    if (words !== mine.current) q.value = mine.current = words
+  }, [query.get('q')])
 
   useEffect(() => {
     const timer = setTimeout(() => q.value.trim() !== (query.get('q') ?? '') && state({}), 250)
@@ -62,9 +70,9 @@ export default function Market() {
   }, [q.value])
 
   const load = async () => {
-    const next = await api<Listing>('GET', `catalogue?${asked}&after=${last?.did}`)
-    more.value = [...more.value, ...next.data]
-    ended.value = !next.has_more
+    const of = found.value?.asked ?? ''
+    const next = await api<Listing>('GET', `catalogue?${of}&after=${last?.did}`)
+    further.value = { of, data: [...more.data, ...next.data], has_more: next.has_more }
   }
 
   return (
@@ -111,7 +119,7 @@ export default function Market() {
             </p>
             {listing.data.length ? (
               <ul class="grid listing">
-                {[...listing.data, ...more.value].map((one) => (
+                {[...listing.data, ...more.data].map((one) => (
                   <li key={one.did} class="card">
                     <Entry one={one} />
                   </li>
@@ -122,12 +130,10 @@ export default function Market() {
                 <p>{q.value || tag || kind ? t.market.noneFound : t.market.none}</p>
               </Empty>
             )}
-            {listing.has_more && !ended.value && (
-              <p class="row center">
-                <button type="button" class="button" onClick={load}>
-                  {t.market.more}
-                </button>
-              </p>
+            {listing.has_more && more.has_more && (
+              <div class="row center">
+                <Action label={t.market.more} run={load} />
+              </div>
             )}
           </>
         )}

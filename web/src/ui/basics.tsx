@@ -265,6 +265,11 @@ export function useLoad<T>(load: () => Promise<T>, key: unknown): Loaded<T> {
   return { value, problem, again }
 }
 
+function Working() {
+  const percent = searchedPercent()
+  return <>{percent === null ? t.loading : t.searching(percent)}</>
+}
+
 /** What was loaded, or that it loads, or why it can't; what was there before stays beside the reason. */
 export function Await<T>({ of, children }: { of: Loaded<T>; children: (value: T) => ComponentChildren }) {
   return (
@@ -275,11 +280,6 @@ export function Await<T>({ of, children }: { of: Loaded<T>; children: (value: T)
           <button type="button" class="button" onClick={of.again}>
             {t.again}
           </button>
-function Working() {
-  const percent = searchedPercent()
-  return <>{percent === null ? t.loading : t.searching(percent)}</>
-}
-
         </Notice>
       )}
       {of.value !== undefined && children(of.value)}
@@ -292,29 +292,34 @@ function Working() {
   )
 }
 
-export function Copy({ text, label = t.copy }: { text: string; label?: string }) {
-  const [done, setDone] = useState(false)
+export function Code({ text, label }: { text: string; label: string }) {
+  const box = useRef<HTMLPreElement>(null)
+  const [said, say] = useState(t.copy)
   const copy = async () => {
-    await navigator.clipboard.writeText(text)
-    setDone(true)
-    setTimeout(() => setDone(false), 1500)
+    say((await copied(text, box.current)) ? t.copied : t.selected)
+    setTimeout(() => say(t.copy), 1500)
   }
   return (
-    <button type="button" class="button small" onClick={copy}>
-      <span aria-live="polite">{done ? t.copied : label}</span>
-    </button>
-  )
-}
-
-export function Code({ text, label }: { text: string; label: string }) {
-  return (
     <div class="code">
-      <Copy text={text} />
-      <pre tabIndex={0} role="region" aria-label={label}>
+      <button type="button" class="button small" onClick={copy}>
+        <span aria-live="polite">{said}</span>
+      </button>
+      <pre ref={box} tabIndex={0} role="region" aria-label={label}>
         <code>{text}</code>
       </pre>
     </div>
   )
+}
+
+/** Whether the text is in the clipboard; else it is selected. Over plain http there is no clipboard for scripts. */
+async function copied(text: string, shown: HTMLElement | null): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text)
+    return true
+  } catch {
+    if (shown) getSelection()?.selectAllChildren(shown)
+    return document.execCommand('copy')
+  }
 }
 
 export function Facts({ rows }: { rows: [string, ComponentChildren][] }) {
@@ -387,21 +392,29 @@ export function Tabs<K extends string>({
   )
 }
 
+/** onClose: what Escape does; without it, only the dialog's own buttons end it. */
 export function Dialog({
   title,
   onClose,
   children,
 }: {
   title: string
-  onClose: () => void
+  onClose?: () => void
   children: ComponentChildren
 }) {
   const box = useRef<HTMLDialogElement>(null)
   const id = useId()
   useEffect(() => {
     const one = box.current
+    let there = true
+    // A browser closes it at a second Escape, whatever it is told.
+    const reopen = () => there && !one?.open && one?.showModal()
+    one?.addEventListener('close', reopen)
     one?.showModal()
-    return () => one?.close()
+    return () => {
+      there = false
+      one?.close()
+    }
   }, [])
   return (
     <dialog
@@ -409,7 +422,7 @@ export function Dialog({
       aria-labelledby={id}
       onCancel={(event) => {
         event.preventDefault()
-        onClose()
+        onClose?.()
       }}
     >
       <h2 id={id}>{title}</h2>

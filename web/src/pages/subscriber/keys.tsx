@@ -145,7 +145,7 @@ export function Keys() {
         }
       </Await>
       {made.value && (
-        <Dialog title={t.keys.madeTitle} onClose={() => (made.value = '')}>
+        <Dialog title={t.keys.madeTitle}>
           <Notice kind="warn">
             <p>{t.keys.once}</p>
           </Notice>
