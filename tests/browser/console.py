@@ -15,6 +15,8 @@ from playwright.async_api import Browser, Locator, Page, async_playwright, expec
 from tests.browser.wallet import SCRIPT, BrowserWallet
 
 ROOT = Path(__file__).resolve().parents[2]
+AXE = ROOT / "web" / "node_modules" / "axe-core" / "axe.min.js"
+RULES = "{resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']}"
 SHOTS = ROOT / "docs" / "img" / "console"
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -23,6 +25,17 @@ FLAGS = (
 SIZES = {1440: 900, 390: 844}
 PATIENCE = 30_000
 """Milliseconds; the machine may be busy."""
+
+KEPT = """async () => {
+  const kept = [{ ...localStorage }, { ...sessionStorage }, document.cookie, location.href, history.state]
+  for (const { name } of await indexedDB.databases()) kept.push(name)
+  for (const name of await caches.keys())
+    for (const request of await (await caches.open(name)).keys())
+      kept.push(request.url, await (await caches.match(request)).text())
+  kept.push((await navigator.serviceWorker.getRegistrations()).map((one) => one.scope))
+  return JSON.stringify(kept)
+}"""
+"""Storage, cookies, address, databases (of which there should be none) and caches."""
 
 expect.set_options(timeout=PATIENCE)
 
@@ -34,7 +47,10 @@ def chromium() -> str | None:
 
 @dataclass(slots=True)
 class Tab:
-    """A page with a wallet. requests: (method, URL, headers, body) of each; errors: of the console and of scripts."""
+    """A page with a wallet. requests: (method, URL, headers, body) of each; errors: of the console and of scripts.
+
+    expected: parts of errors that belong to the test. sites: addresses besides the node's that it goes to.
+    """
 
     page: Page
     wallet: BrowserWallet
@@ -43,6 +59,7 @@ class Tab:
     errors: list[str] = field(default_factory=list)
     logged: list[str] = field(default_factory=list)
     expected: list[str] = field(default_factory=list)
+    sites: list[str] = field(default_factory=list)
 
     async def go(self, path: str = "") -> None:
         """Opens a page of the console by what stands behind the #."""
@@ -72,17 +89,27 @@ class Tab:
             whole = await self.page.locator("dialog[open]").count() == 0
             await self.page.screenshot(path=path, full_page=whole, animations="disabled")
 
+    async def faults(self) -> dict[str, object]:
+        """What axe finds serious on the page as it is now, and that it is wider than the screen."""
+        found: dict[str, object] = {}
+        wide = await self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        if wide > 0:
+            found["wider than the screen"] = wide
+        await self.page.evaluate(AXE.read_text())  # not as a script of the page: its policy allows none
+        for one in (await self.page.evaluate(f"axe.run({RULES})"))["violations"]:
+            if one["impact"] in ("serious", "critical", "moderate"):
+                found[one["id"]] = [node["html"][:200] for node in one["nodes"]]
+        return found
+
     async def kept(self) -> str:
         """All that the page keeps in the browser."""
-        return str(
-            await self.page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])")
-        )
+        return str(await self.page.evaluate(KEPT))
 
     def check(self, *secrets: str) -> None:
         """No error on the page, no request to anybody but the node, and none of these secrets in any of them."""
         unexpected = [error for error in self.errors if not any(part in error for part in self.expected)]
         assert unexpected == [], unexpected
-        outside = [url for _, url, _, _ in self.requests if not url.startswith((f"{self.url}/", "data:"))]
+        outside = [url for _, url, _, _ in self.requests if not url.startswith((f"{self.url}/", "data:", *self.sites))]
         assert outside == [], outside
         told = "\n".join([*map(str, self.requests), *self.logged])
         assert [secret for secret in secrets if secret in told] == []

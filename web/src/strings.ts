@@ -275,7 +275,11 @@ export const strings = {
       temperature: 'set the temperature',
       reasoning: 'set the reasoning effort',
     },
+    nothingMore: 'nothing of the sort',
     pricing: 'Price of an access',
+    byAccess: 'The least that the plan’s range allows, each time',
+    perToken: (input: string, output: string) =>
+      `By tokens: ${input} millionths of a credit for each of the input, ${output} for each of the output, within the plan’s range`,
     byTokens: 'Follows the tokens used, between the plan’s minimum and maximum',
     inputPrice: 'Millionths of a credit per input token',
     outputPrice: 'Millionths of a credit per output token',

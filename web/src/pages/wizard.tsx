@@ -1,6 +1,7 @@
 /** New → Create Asset → OpenAI Assistant: describe, attributes, integration, plan, review, create, done. */
 
 import { useSignal } from '@preact/signals'
+import type { ComponentChildren } from 'preact'
 import { useEffect } from 'preact/hooks'
 import type { Address, Hex } from 'viem'
 import { short } from '../lib/amounts'
@@ -505,6 +506,10 @@ function chosen(plan: Plan, text: PlanText | null): Chosen {
 }
 
 function Review({ s, token, at }: StepProps) {
+  const long = (text: string, kind = '') =>
+    text.trim() ? <span class={`pre wrap ${kind}`}>{text.trim()}</span> : t.none
+  const policies = Object.entries(t.wizard.policies)
+  const allowed = policies.filter(([name]) => s.policy[name]).map(([, label]) => label)
   const edit = (step: number) => (
     <button
       type="button"
@@ -537,6 +542,16 @@ function Review({ s, token, at }: StepProps) {
             ? [t.wizard.assistantId, <span class="mono">{s.assistantId}</span>]
             : [t.wizard.model, <span class="mono">{s.model}</span>],
           [t.wizard.token, token.value ? t.wizard.tokenThere : <b class="bad">{t.wizard.tokenGone}</b>],
+          ...(s.kind === 'model'
+            ? ([
+                [t.wizard.dialect, t.wizard.dialects[s.dialect === 'responses-stateless' ? 'stateless' : s.dialect]],
+                [t.wizard.instructions, long(s.instructions)],
+              ] as [string, ComponentChildren][])
+            : []),
+          [t.wizard.tools, long(s.tools, 'mono')],
+          [t.wizard.settings, long(s.settings, 'mono')],
+          [t.wizard.policy, allowed.length ? allowed.join(', ') : t.wizard.nothingMore],
+          [t.wizard.pricing, s.byTokens ? t.wizard.perToken(s.inputPrice, s.outputPrice) : t.wizard.byAccess],
         ]}
       />
       <h3 class="row between">
