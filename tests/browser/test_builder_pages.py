@@ -37,6 +37,7 @@ async def test_sales_earnings_withdrawal_grant_and_pause(world: World, browser: 
         await page.get_by_text("Sales", exact=True).click()
         await expect(page.get_by_role("img", name="Sales in the last 30 days, ETH")).to_be_visible()
         await expect(page.get_by_role("cell", name="0.3 ETH")).to_be_visible()
+        await expect(page.locator("figure svg").get_by_text("0.3", exact=True)).to_be_visible()
         await tab.shot("builder-plans")
 
         before = await world.chain.balance(builder.address)

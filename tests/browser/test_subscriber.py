@@ -156,7 +156,15 @@ async def test_buy_ask_and_prove(shop: Shop, browser: Browser) -> None:
         # What it cost, and that the chain says so, too
         await world.proven(key)
         await page.get_by_role("tab", name="Usage").click()
-        await page.get_by_role("button", name="Check").first.click()
+        checks = page.get_by_role("button", name="Check")
+
+        async def both_on_the_chain() -> bool:
+            await page.reload()
+            await expect(page.locator("tbody tr")).to_have_count(2)
+            return await checks.count() == 2
+
+        await until(both_on_the_chain, "the node to see its settlements in blocks")
+        await checks.first.click()
         await expect(page.get_by_text("Proven: batch")).to_be_visible()
         await tab.shot("usage")
 
@@ -242,7 +250,8 @@ async def test_the_public_page_embed_and_badge(shop: Shop, browser: Browser, ser
             f'<iframe src="{src}" width="360" height="260"></iframe>' for src in frames
         )
         tab.expected += ["frame-ancestors", "X-Frame-Options", "ERR_BLOCKED_BY_RESPONSE", "favicon"]
-        await page.goto(await served(frame))
+        site = await served(frame)
+        await page.goto(site)
         card = page.frame_locator("iframe").first
         await expect(card.get_by_role("heading", name="Mathematics tutor")).to_be_visible()
         await expect(card.get_by_text("0.01 ETH for 100 credits")).to_be_visible()
@@ -258,3 +267,5 @@ async def test_the_public_page_embed_and_badge(shop: Shop, browser: Browser, ser
         assert "0.01 ETH for 100 credits" in await badge.text()
         unknown = await page.request.get(f"{world.node.url}/a/did:nv:{'0' * 64}")
         assert unknown.status == 404
+        tab.sites.append(site)
+        tab.check()

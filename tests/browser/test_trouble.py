@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Route, expect
@@ -260,6 +261,7 @@ async def test_what_a_wallet_typed_in_private_goes_with_it(world: World, browser
 
 async def test_any_address_leads_somewhere(world: World, browser: Browser) -> None:
     async with open_tab(browser, world.node.url, BrowserWallet(await world.wallet(), world.chain)) as tab:
+        tab.sites.append("about:")
         for path in ("%", "a/%E0%A4%A", "me?tab=%", "nowhere/at/all"):
             await tab.page.goto("about:blank")
             await tab.go(path)
@@ -276,7 +278,7 @@ async def test_a_chain_of_many_blocks_is_looked_through_in_pieces_that_the_node_
     asked: list[int] = []
 
     async def look(route: Route) -> None:
-        request = route.request.post_data_json
+        request: Any = route.request.post_data_json
         if request["method"] == "eth_blockNumber":
             return await route.fulfill(json={"jsonrpc": "2.0", "id": request["id"], "result": hex(wide)})
         if request["method"] == "eth_getLogs":
@@ -325,6 +327,7 @@ async def test_a_node_that_is_gone_is_named_and_found_again(world: World, browse
         await expect(page.get_by_role("link", name="Behind a node")).to_be_visible()
         await tab.go(f"a/{did}")
         await expect(page.get_by_text("Description verified")).to_be_visible()
+        tab.check()
 
 
 async def test_a_chain_that_is_gone_is_named(world: World, browser: Browser) -> None:

@@ -592,7 +592,8 @@ export const strings = {
     key: 'Encryption key',
     settlement: 'Settlement',
     waiting: 'Waiting',
-    callsCredits: (calls: string, credits: string) => `${calls} calls, ${credits} credits`,
+    callsCredits: (calls: number, credits: number, shown: (n: number) => string) =>
+      `${s(calls, 'call', 'calls', shown(calls))}, ${s(credits, 'credit', 'credits', shown(credits))}`,
     open: 'Open batches',
     parked: 'Parked batches',
     balance: 'Signer’s balance',

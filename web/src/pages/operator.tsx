@@ -108,7 +108,7 @@ function Shown() {
                     rows={[
                       [
                         t.operator.waiting,
-                        t.operator.callsCredits(grouped(settlement.waiting_calls), grouped(settlement.waiting_credits)),
+                        t.operator.callsCredits(settlement.waiting_calls, settlement.waiting_credits, grouped),
                       ],
                       [t.operator.open, grouped(settlement.open_batches)],
                       [t.operator.parked, grouped(settlement.parked_batches)],

@@ -1,5 +1,6 @@
 /** Bars by day. The same numbers are in a table for whoever can't see them. */
 
+import { useLayoutEffect, useRef, useState } from 'preact/hooks'
 import { strings as t } from '../strings'
 
 /** value: for the bar's height; shown: the exact amount. */
@@ -9,23 +10,31 @@ export interface Bar {
   shown: string
 }
 
-const WIDTH = 640
+/** Pixels: the picture is drawn as wide as it is shown, so that its words keep their size. */
+const WIDEST = 832
 const HEIGHT = 160
 const EMPTY: Bar = { label: '', value: 0, shown: '' }
 
 export function Plot({ title, bars }: { title: string; bars: Bar[] }) {
   const most = Math.max(...bars.map((bar) => bar.value)) || 1
-  const step = WIDTH / Math.max(1, bars.length)
+  const box = useRef<HTMLElement>(null)
+  const [width, setWidth] = useState(WIDEST)
+  useLayoutEffect(() => {
+    const watcher = new ResizeObserver(([entry]) => entry && setWidth(Math.min(WIDEST, entry.contentRect.width)))
+    watcher.observe(box.current as HTMLElement)
+    return () => watcher.disconnect()
+  }, [])
+  const step = width / Math.max(1, bars.length)
   const top = bars.reduce((best, bar) => (bar.value > best.value ? bar : best), bars[0] ?? EMPTY)
   return (
-    <figure class="plot">
+    <figure class="plot" ref={box}>
       <figcaption>{title}</figcaption>
       <svg
-        viewBox={`0 0 ${WIDTH} ${HEIGHT + 22}`}
+        viewBox={`0 0 ${width} ${HEIGHT + 22}`}
         role="img"
         aria-label={t.plot(title, bars.length, top.shown, top.label)}
       >
-        <line x1="0" x2={WIDTH} y1={HEIGHT} y2={HEIGHT} class="axis" />
+        <line x1="0" x2={width} y1={HEIGHT} y2={HEIGHT} class="axis" />
         {bars.map((bar, at) => {
           const height = (bar.value / most) * (HEIGHT - 24)
           return (
@@ -41,9 +50,9 @@ export function Plot({ title, bars }: { title: string; bars: Bar[] }) {
               </rect>
               {bar.value === most && bar.value > 0 && (
                 <text
-                  x={Math.min(WIDTH - 14, Math.max(14, at * step + step / 2))}
+                  x={at * step + step / 2}
                   y={HEIGHT - height - 6}
-                  text-anchor="middle"
+                  text-anchor={at < 3 ? 'start' : at > bars.length - 4 ? 'end' : 'middle'}
                 >
                   {bar.shown}
                 </text>
@@ -54,7 +63,7 @@ export function Plot({ title, bars }: { title: string; bars: Bar[] }) {
         <text x="0" y={HEIGHT + 17}>
           {bars[0]?.label}
         </text>
-        <text x={WIDTH} y={HEIGHT + 17} text-anchor="end">
+        <text x={width} y={HEIGHT + 17} text-anchor="end">
           {bars.at(-1)?.label}
         </text>
       </svg>

@@ -179,7 +179,7 @@ function Sales({ plan, currency }: { plan: Plan; currency: Currency }) {
               )}
             />
             <div class="scroll" tabIndex={0} role="region" aria-label={t.builder.sales}>
-              <table>
+              <table class="stacked">
                 <thead>
                   <tr>
                     <th scope="col">{t.builder.buyer}</th>
@@ -197,10 +197,18 @@ function Sales({ plan, currency }: { plan: Plan; currency: Currency }) {
                     const link = explorerLink(sale.tx)
                     return (
                       <tr key={sale.tx}>
-                        <td class="mono">{short(sale.subscriber)}</td>
-                        <td class="number">{grouped(sale.units)}</td>
-                        <td class="number">{amount(sale.paid, currency)}</td>
-                        <td class="mono">{link ? <a href={link}>{short(sale.tx)}</a> : short(sale.tx)}</td>
+                        <td class="mono" data-name={t.builder.buyer}>
+                          {short(sale.subscriber)}
+                        </td>
+                        <td class="number" data-name={t.builder.units}>
+                          {grouped(sale.units)}
+                        </td>
+                        <td class="number" data-name={t.builder.paid}>
+                          {amount(sale.paid, currency)}
+                        </td>
+                        <td class="mono" data-name={t.builder.transaction}>
+                          {link ? <a href={link}>{short(sale.tx)}</a> : short(sale.tx)}
+                        </td>
                       </tr>
                     )
                   })}

@@ -88,7 +88,7 @@ export function Keys() {
         {({ data }) =>
           data.length ? (
             <div class="scroll" tabIndex={0} role="region" aria-label={t.keys.yours}>
-              <table>
+              <table class="stacked">
                 <thead>
                   <tr>
                     <th scope="col">{t.keys.name}</th>
@@ -111,13 +111,13 @@ export function Keys() {
                         <br />
                         <span class="mono quiet">{key.id}</span>
                       </td>
-                      <td class="number">
+                      <td class="number" data-name={t.keys.spent}>
                         {grouped(key.spent)}
                         {key.budget !== null && ` / ${grouped(key.budget)}`}
                       </td>
-                      <td>{date(key.created_at)}</td>
-                      <td>{key.last_used_at ? date(key.last_used_at) : t.keys.never}</td>
-                      <td>{key.expires_at ? date(key.expires_at) : t.keys.always}</td>
+                      <td data-name={t.keys.made}>{date(key.created_at)}</td>
+                      <td data-name={t.keys.used}>{key.last_used_at ? date(key.last_used_at) : t.keys.never}</td>
+                      <td data-name={t.keys.until}>{key.expires_at ? date(key.expires_at) : t.keys.always}</td>
                       <td>
                         {key.revoked_at ? (
                           t.keys.revoked

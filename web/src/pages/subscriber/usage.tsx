@@ -10,10 +10,11 @@ import { Action, Await, Empty, useLoad } from '../../ui/basics'
 import { byDay, Plot } from '../../ui/plot'
 
 const MOST = 1000
-const SHOWN = 50
+const PAGE = 50
 
 export function Usage() {
   const found = useLoad(() => receipts(MOST), account.value)
+  const shown = useSignal(PAGE)
   return (
     <Await of={found}>
       {(all) =>
@@ -30,7 +31,7 @@ export function Usage() {
             <h2>{t.usage.receipts}</h2>
             <p class="quiet">{t.usage.lead}</p>
             <div class="scroll" tabIndex={0} role="region" aria-label={t.usage.receipts}>
-              <table>
+              <table class="stacked">
                 <thead>
                   <tr>
                     <th scope="col">{t.usage.time}</th>
@@ -43,12 +44,19 @@ export function Usage() {
                   </tr>
                 </thead>
                 <tbody>
-                  {all.slice(0, SHOWN).map((one) => (
+                  {all.slice(0, shown.value).map((one) => (
                     <Row key={one.id} one={one} />
                   ))}
                 </tbody>
               </table>
             </div>
+            {all.length > shown.value && (
+              <p class="row center">
+                <button type="button" class="button" onClick={() => (shown.value += PAGE)}>
+                  {t.market.more}
+                </button>
+              </p>
+            )}
           </>
         ) : (
           <Empty>
@@ -75,19 +83,21 @@ function Row({ one }: { one: Receipt }) {
   const link = proven.value?.tx ? explorerLink(proven.value.tx) : null
   return (
     <tr>
-      <td>{date(receipt.time)}</td>
-      <td>
+      <td data-name={t.usage.time}>{date(receipt.time)}</td>
+      <td data-name={t.usage.assistant}>
         <a href={`#/a/${receipt.did}`} class="mono">
           {short(receipt.did)}
         </a>
       </td>
-      <td class="number">{grouped(receipt.credits)}</td>
-      <td>
+      <td class="number" data-name={t.usage.credits}>
+        {grouped(receipt.credits)}
+      </td>
+      <td data-name={t.usage.tokens}>
         {usage.input_tokens !== undefined || usage.output_tokens !== undefined
           ? t.usage.inOut(grouped(usage.input_tokens ?? 0), grouped(usage.output_tokens ?? 0))
           : '–'}
       </td>
-      <td>
+      <td data-name={t.usage.proof}>
         {proven.value ? (
           <span class={proven.value.good ? 'state good' : 'state'} role="status">
             {proven.value.good ? '✓ ' : ''}
@@ -98,7 +108,7 @@ function Row({ one }: { one: Receipt }) {
               </a>
             )}
           </span>
-        ) : one.settlement ? (
+        ) : one.settlement?.block ? (
           <Action label={t.usage.check} run={check} />
         ) : (
           <span class="quiet">{t.usage.waiting}</span>

@@ -1,0 +1,239 @@
+"""On a phone, with a contract wallet, and where streams, lists and clipboards do less than they should."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Route, expect
+
+from nvm_chain.wallet import LocalWallet
+from tests.browser.console import AXE, open_tab
+from tests.browser.wallet import BrowserWallet
+from tests.integration.test_contract_wallets import deploy
+from tests.world import World
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+class ContractWallet(BrowserWallet):
+    """A contract at `account` for which its owner signs (ERC-1271)."""
+
+    def __init__(self, account: str, owner: LocalWallet, world: World) -> None:
+        super().__init__(owner, world.chain)
+        self._account = account
+
+    async def _answer(self, method: str, params: Any) -> Any:
+        match method:
+            case "eth_requestAccounts" | "eth_accounts":
+                await super()._answer(method, params)
+                return [self._account]
+            case "eth_sendTransaction":
+                await self._chain.rpc("anvil_impersonateAccount", [self._account])
+                return await self._chain.rpc("eth_sendTransaction", params)
+            case _:
+                return await super()._answer(method, params)
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="axe-core is missing: make setup")
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+async def test_a_phone_is_enough_to_buy_and_ask(world: World, browser: Browser, dark: bool) -> None:
+    plan = (await world.create_plan(title="A hundred credits")).plan_id
+    did = (await world.register(plan, credits=2, title="In the pocket")).did
+    subscriber, faults = await world.wallet(), dict[str, object]()
+    wallet = BrowserWallet(subscriber, world.chain)
+    async with open_tab(browser, world.node.url, wallet, width=390, dark=dark) as tab:
+        page = tab.page
+
+        async def look(what: str) -> None:
+            faults.update({f"{what}: {fault}": where for fault, where in (await tab.faults()).items()})
+            if not dark:
+                await tab.shot(f"{what}-390")
+
+        await tab.go(f"a/{did}")
+        await page.get_by_role("button", name="Buy", exact=True).click()
+        faults |= await tab.faults()
+        await page.get_by_role("dialog").get_by_role("button", name="Test Wallet").click()
+        await expect(page.get_by_text("0.01 ETH", exact=True)).to_be_visible()
+        await look("buy")
+        await page.get_by_role("button", name="Continue").click()
+        await expect(page.get_by_role("button", name="Confirm in wallet")).to_be_enabled()
+        await look("transaction")
+        await tab.confirm()
+        await expect(page.get_by_text("It’s yours.")).to_be_visible()
+        faults |= await tab.faults()
+        await page.get_by_role("link", name="Create a key").click()
+        await page.get_by_role("button", name="Sign in", exact=True).click()
+        await page.get_by_role("button", name="Create key").click()
+        await expect(page.get_by_text("Your new key")).to_be_visible()
+        await look("key")
+        await page.get_by_role("button", name="I have copied it").click()
+        for part in (page.get_by_role("button", name="Revoke key"), page.get_by_role("cell", name="never")):
+            box = await part.bounding_box()
+            assert box is not None
+            assert box["x"] + box["width"] <= 390, "nothing of a key is cut off"
+        await look("keys")
+        await page.get_by_role("tab", name="Playground").click()
+        await page.get_by_label("Your message").fill("hello")
+        await page.get_by_role("button", name="Ask").click()
+        await expect(page.get_by_text("2 credits charged, 98 left.")).to_be_visible()
+        await look("playground")
+        tab.check()
+    assert faults == {}
+
+
+async def test_a_contract_wallet_buys_and_signs_in(world: World, browser: Browser) -> None:
+    owner = LocalWallet.create()
+    account = await deploy(world, owner.address)
+    await world.fund(account)
+    plan = (await world.create_plan(title="For a contract")).plan_id
+    did = (await world.register(plan)).did
+    async with open_tab(browser, world.node.url, ContractWallet(account, owner, world)) as tab:
+        page = tab.page
+        await tab.go(f"a/{did}")
+        await tab.connect()
+        await page.get_by_role("button", name="Buy", exact=True).click()
+        await page.get_by_role("button", name="Continue").click()
+        await tab.confirm()
+        await page.get_by_role("link", name="Create a key").click()
+        await page.get_by_role("button", name="Sign in", exact=True).click()
+        await expect(page.get_by_role("heading", name="New API key")).to_be_visible()
+        await page.get_by_role("tab", name="Playground").click()
+        await page.get_by_label("Your message").fill("hello")
+        await page.get_by_role("button", name="Ask").click()
+        await expect(page.get_by_text("1 credit charged, 99 left.")).to_be_visible()
+        tab.check()
+
+
+async def test_an_answer_can_be_stopped_and_one_that_breaks_off_is_named(world: World, browser: Browser) -> None:
+    plan = (await world.create_plan(title="Play")).plan_id
+    did, subscriber = (await world.register(plan)).did, await world.wallet()
+    await world.buy(plan, subscriber)
+    async with open_tab(browser, world.node.url, BrowserWallet(subscriber, world.chain)) as tab:
+        page = tab.page
+        await tab.go(f"me?tab=playground&did={did}")
+        await tab.connect()
+        await page.get_by_role("button", name="Sign in", exact=True).click()
+        ask, stop = page.get_by_role("button", name="Ask"), page.get_by_role("button", name="Stop")
+
+        # Before the first byte
+        await page.get_by_label("Your message").fill("[[hang]]")
+        async with page.expect_request("**/v1/responses"):
+            await ask.click()
+        await stop.click()
+        await expect(stop).to_have_count(0)
+        await expect(ask).to_be_enabled()
+        await expect(page.get_by_role("alert")).to_have_count(0)
+
+        # In the middle of it
+        await page.get_by_label("Your message").fill("[[hang_after 6]] one two three four five")
+        await ask.click()
+        await expect(page.locator(".answer .pre")).not_to_have_text("…")
+        await stop.click()
+        await expect(ask).to_be_enabled()
+        await expect(page.get_by_role("alert")).to_have_count(0)
+
+        async def half(route: Route) -> None:
+            event = 'data: {"type": "response.output_text.delta", "delta": "Half an"}\n\n'
+            await route.fulfill(body=event, content_type="text/event-stream")
+
+        await page.route("**/v1/responses", half)
+        await page.get_by_label("Your message").fill("hello")
+        await ask.click()
+        await expect(page.locator(".answer .pre")).to_have_text("Half an")
+        await expect(page.get_by_text("The answer broke off.")).to_be_visible()
+        tab.check()
+
+
+async def test_show_more_belongs_to_the_list_that_is_shown(world: World, browser: Browser) -> None:
+    def entry(number: int) -> dict[str, Any]:
+        about = {"owner": world.builder.address, "description": "", "tags": [], "cid": "b", "offers": []}
+        return {"did": f"did:nv:{number:064x}", "title": f"Number {number}", **about}
+
+    broken = False
+
+    async def list_(route: Route) -> None:
+        after, alphabetical = "after=" in route.request.url, "sort=title" in route.request.url
+        if broken:
+            return await route.abort()
+        first = 100 * alphabetical + 10 * after
+        listing = {"data": [entry(first)], "has_more": not after, "total": 2, "tags": []}
+        await route.fulfill(json=listing)
+
+    async with open_tab(browser, world.node.url, BrowserWallet(world.builder, world.chain)) as tab:
+        page, more = tab.page, tab.page.get_by_role("button", name="Show more")
+        await page.route("**/catalogue?*", list_)
+        await tab.go()
+        await more.click()
+        await expect(page.get_by_role("link", name="Number 10", exact=True)).to_be_visible()
+        await expect(more).to_have_count(0)
+        await page.get_by_label("Sort by").select_option("Title")
+        await expect(page.get_by_role("link", name="Number 100", exact=True)).to_be_visible()
+        await expect(page.get_by_role("link", name="Number 10", exact=True)).to_have_count(0)
+        broken = True
+        tab.expected += ["ERR_FAILED", "Failed to load resource"]
+        await more.click()
+        await expect(page.get_by_text("The node can’t be reached.")).to_be_visible()
+        broken = False
+        await more.click()
+        await expect(page.get_by_role("link", name="Number 110")).to_be_visible()
+
+        await page.get_by_role("searchbox").fill("words")
+        await page.wait_for_url("**/#/?q=words*")
+        await page.get_by_role("link", name="Marketplace").click()
+        await expect(page.get_by_role("searchbox")).to_have_value("")
+        tab.check()
+
+
+async def test_copy_works_without_a_clipboard_for_scripts(world: World, browser: Browser) -> None:
+    """As over plain http, where `navigator.clipboard` isn't there."""
+    plan = (await world.create_plan(title="Copied")).plan_id
+    did = (await world.register(plan)).did
+    async with open_tab(browser, world.node.url, BrowserWallet(world.builder, world.chain)) as tab:
+        page = tab.page
+        await page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+        await tab.go(f"a/{did}")
+        await page.get_by_role("button", name="Copy").first.click()
+        await expect(
+            page.get_by_role("button", name="Copied").or_(page.get_by_role("button", name="Selected"))
+        ).to_be_visible()
+        assert (await page.evaluate("getSelection().toString()")).startswith("curl ")
+        tab.check()
+
+
+async def test_all_receipts_can_be_shown(world: World, browser: Browser) -> None:
+    subscriber = await world.wallet()
+    plan = (await world.create_plan(title="Many")).plan_id
+    did = (await world.register(plan)).did
+    await world.buy(plan, subscriber)
+    with world.openai(await world.login(subscriber)) as client:
+        for _ in range(51):
+            client.responses.create(model=str(did), input="hello")
+    async with open_tab(browser, world.node.url, BrowserWallet(subscriber, world.chain)) as tab:
+        page, rows = tab.page, tab.page.locator("tbody tr")
+        await tab.go("me?tab=usage")
+        await tab.connect()
+        await page.get_by_role("button", name="Sign in", exact=True).click()
+        await expect(rows).to_have_count(50)
+        await page.get_by_role("button", name="Show more").click()
+        await expect(rows).to_have_count(51)
+        await expect(page.get_by_role("button", name="Show more")).to_have_count(0)
+        tab.check()
+
+
+async def test_sales_add_up_exactly(world: World, browser: Browser) -> None:
+    builder, buyer = await world.wallet(), await world.wallet()
+    plan = (await world.create_plan(title="Odd", price=1_230_000_000_000_000, owner=builder)).plan_id
+    await world.buy(plan, buyer)
+    await world.buy(plan, buyer, units=2)
+    async with open_tab(browser, world.node.url, BrowserWallet(builder, world.chain), width=390) as tab:
+        page = tab.page
+        await tab.go("builder?tab=plans")
+        await page.locator("main").get_by_role("button", name="Test Wallet").click()
+        await page.get_by_text("Sales", exact=True).click()
+        await expect(page.locator("figure svg").get_by_text("0.00369", exact=True)).to_be_visible()
+        size = await page.locator("figure svg text").first.bounding_box()
+        assert size is not None
+        assert size["height"] >= 12, "as large as it says, on a phone, too"
+        await tab.shot("sales-390")
+        tab.check()
