@@ -275,7 +275,7 @@ export const strings = {
       temperature: 'set the temperature',
       reasoning: 'set the reasoning effort',
     },
-    nothingMore: 'nothing of the sort',
+    nothingMore: 'ask, and nothing more',
     pricing: 'Price of an access',
     byAccess: 'The least that the plan’s range allows, each time',
     perToken: (input: string, output: string) =>

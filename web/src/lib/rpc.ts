@@ -16,7 +16,7 @@ import {
 } from 'viem'
 import * as abis from '../generated/abi'
 import { strings as t } from '../strings'
-import { api, facts } from './node'
+import { api, facts, NodeFailed } from './node'
 
 /** The chain's endpoint answered with an error. data: what a contract reverted with. */
 export class RpcFailed extends Error {
@@ -142,6 +142,8 @@ const FEWEST_BLOCKS = 10_000
 const UNSETTLED = 1_000
 /** JSON-RPC's code of an answer that would take too much. */
 const TOO_MUCH = -32005
+/** How often in a row a search waits a second for the node's patience. */
+const MOST_WAITS = 30
 
 /** Blocks looked through and to look through, of all searches that run now. */
 const searching = signal({ done: 0, of: 0 })
@@ -198,6 +200,7 @@ async function inPieces(first: number, last: number, look: (from: number, to: nu
     searching.value = now.of + of === now.done + done ? { done: 0, of: 0 } : { done: now.done + done, of: now.of + of }
   }
   let at = first
+  let waits = 0
   advance(0, blocks)
   try {
     do {
@@ -205,12 +208,19 @@ async function inPieces(first: number, last: number, look: (from: number, to: nu
       try {
         await look(at, to)
       } catch (error) {
-        if (!(error instanceof RpcFailed) || error.code !== TOO_MUCH || most <= FEWEST_BLOCKS) throw error
-        most = Math.max(FEWEST_BLOCKS, Math.floor(most / 4))
+        const tried = to - at + 1
+        if (error instanceof NodeFailed && error.status === 429 && ++waits <= MOST_WAITS) {
+          await new Promise((resolve) => setTimeout(resolve, 1000))
+          continue
+        }
+        if (!(error instanceof RpcFailed) || error.code !== TOO_MUCH || tried <= FEWEST_BLOCKS) throw error
+        // Another search may have found out before.
+        most = Math.min(most, Math.max(FEWEST_BLOCKS, Math.floor(tried / 4)))
         continue
       }
       advance(Math.max(0, to - at + 1), 0)
       at = to + 1
+      waits = 0
     } while (at <= last)
   } finally {
     // What a failure left undone is no longer to do.
