@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
+from nvm_chain.definition import MAX_DEPTH
 from tests.browser.test_same_bytes import WEB, javascript
 
 pytestmark = [
@@ -53,3 +55,23 @@ def test_what_the_form_of_a_stored_assistant_hides_is_neither_checked_nor_sealed
     sealed = found["result"]
     assert (sealed["dialect"], sealed["assistant_id"]) == ("assistants", "asst_m3hDiBSEScF4vTyeGGJ8JI8T")
     assert (sealed["model"], sealed["instructions"]) == ("", "")
+
+
+def nested(levels: int) -> Any:
+    value: Any = "deep"
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
+def test_a_definition_is_as_deep_as_the_node_reads_it_at_most() -> None:
+    """The same bound in both languages: what is deeper could be sealed and never opened."""
+    assert MAX_DEPTH == 61
+    for levels, problem in ((MAX_DEPTH, ""), (MAX_DEPTH + 1, "is nested too deeply: at most 61 levels")):
+        tool = {"type": "mcp", "x": nested(levels - 1)}
+        asked = given(kind="model", model="m", assistantId="", tools=json.dumps([tool]))
+        settings = given(kind="model", model="m", assistantId="", settings=json.dumps({"x": nested(levels - 1)}))
+        for form in (asked, settings):
+            (found,) = javascript(["definition", "makeDefinition", form, "sk-0123456789"])
+            assert problem in str(found.get("error", ""))
+            assert ("result" in found) is not bool(problem)

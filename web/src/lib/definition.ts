@@ -179,6 +179,7 @@ function tools(text: string): Json[] {
     if (typeof tool !== 'object' || tool === null || Array.isArray(tool) || typeof tool.type !== 'string' || !tool.type)
       throw new DefinitionInvalid('tools', 'has an entry without a type; a tool looks like {"type": "web_search"}')
   if (value.length > 128) throw new DefinitionInvalid('tools', `has ${value.length} entries, at most 128`)
+  for (const tool of value) checkLevels('tools', tool)
   return value
 }
 
@@ -186,7 +187,19 @@ function settings(text: string): { [name: string]: Json } {
   const value = json('settings', text || '{}')
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw new DefinitionInvalid('settings', 'must be a JSON object: {"temperature": 0.7}')
+  checkLevels('settings', value)
   return value
+}
+
+/** Of a tool or of the settings, as nvm_chain/definition.py has it: the node doesn't read what is nested deeper. */
+const MAX_LEVELS = 61
+
+function checkLevels(field: string, value: Json): void {
+  let level: Json[] = [value]
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth === MAX_LEVELS) throw new DefinitionInvalid(field, `is nested too deeply: at most ${MAX_LEVELS} levels`)
+    level = level.flatMap((one) => (typeof one === 'object' && one !== null ? Object.values(one) : []))
+  }
 }
 
 function json(field: string, text: string): Json {
