@@ -15,15 +15,19 @@ CALLS = {"function_call": "function_call_output", "custom_tool_call": "custom_to
 
 
 def check_answered(before: Iterable[Json], given: Iterable[Json], *, strict: bool = True) -> None:
-    """Raises InvalidValue for a tool call without an output and, if strict, for an output without a call."""
+    """Raises InvalidValue for a tool call without an output and, if strict, for a given output without a call.
+
+    before: may begin in the middle, with outputs whose calls were earlier.
+    """
     called: dict[str, str] = {}
     answered: set[str] = set()
-    for item in (*before, *given):
+    earlier = list(before)
+    for number, item in enumerate([*earlier, *given]):
         if item["type"] in CALLS:
             called[item["call_id"]] = item["type"]
         elif item["type"] in CALLS.values():
             answered.add(item["call_id"])
-            if strict and item["call_id"] not in called:
+            if strict and number >= len(earlier) and item["call_id"] not in called:
                 raise InvalidValue(
                     f"No tool call found for function call output with call_id {item['call_id'][:100]}.", param="input"
                 )

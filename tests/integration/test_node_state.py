@@ -144,6 +144,8 @@ async def test_functions_are_called_and_answered_over_the_response_before(shop: 
     assert text(told) == "weather returned rain"
     listed = await api.events("responses.input_items.list", told["id"])
     assert [(item["type"], item["call_id"]) for item in listed] == [("function_call_output", call["call_id"])]
+    after = await api.call("responses.create", input="hello", previous_response_id=told["id"], **ask)
+    assert text(after) == "You said: hello"
 
 
 @every_dialect
@@ -345,6 +347,18 @@ async def test_functions_are_called_and_answered_in_a_conversation(shop: Shop, d
     output = {"type": "function_call_output", "call_id": call["call_id"], "output": "rain"}
     assert text(await api.call("responses.create", input=[output], **ask)) == "weather returned rain"
     assert text(await api.call("responses.create", input="hello", **ask)) == "You said: hello"
+
+
+@every_dialect
+async def test_a_call_may_be_answered_by_an_item_added_to_the_conversation(shop: Shop, dialect: str) -> None:
+    api, did = await shop.client("python-async", dialect)
+    id = (await api.call("conversations.create"))["id"]
+    ask: Json = {"model": did, "tools": [WEATHER], "conversation": id}
+    first = await api.call("responses.create", input='[[call weather {"city": "Oslo"}]]', **ask)
+    (call,) = [item for item in first["output"] if item["type"] == "function_call"]
+    output = {"type": "function_call_output", "call_id": call["call_id"], "output": "rain"}
+    await api.call("conversations.items.create", id, items=[output])
+    assert text(await api.call("responses.create", input="so?", **ask)) == "You said: so?"
 
 
 async def test_a_call_is_answered_though_the_provider_lost_the_conversation(shop: Shop) -> None:

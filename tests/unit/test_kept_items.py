@@ -52,6 +52,13 @@ def test_an_answer_before_its_call_answers_nothing() -> None:
     check_answered([], [output("a")], strict=False)
 
 
+def test_an_answer_given_earlier_may_answer_a_call_from_before_what_is_looked_at() -> None:
+    check_answered([output("a")], [])
+    check_answered([output("a"), call("b")], [output("b")])
+    with pytest.raises(InvalidValue, match="No tool call found"):
+        check_answered([output("a")], [output("a")])
+
+
 _text = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 _part = st.one_of(
     st.builds(lambda text: {"type": "input_text", "text": text}, _text),
