@@ -177,9 +177,7 @@ class Turn:
             if self._mirror is None or self._mirror.data["upto"] != (recent[-1].id if recent else ""):
                 recent = await self._history.items(subscriber, id)
                 self._mirror = await self._reflect(id, recent)
-            for item in recent:
-                if item.data.get("mirror") == self._mirror.provider_id:
-                    self._call_ids[item.data["item"]["call_id"]] = item.data["call_id"]
+            self._call_ids = _calls_at(self._mirror, recent)
             self._upto = recent[-1].position if recent else 0
             self._prepared.body["conversation"] = self._mirror.provider_id
             self._prepared.body["input"] = await self._given(self._learn(item.data["item"] for item in recent))
@@ -194,8 +192,8 @@ class Turn:
         upto = mirror.data["upto"] if mirror is not None else ""
         known = next((number for number, item in enumerate(items) if item.id == upto), None)
         if mirror is not None and (known is not None or not upto):
-            missing = items[0 if known is None else known + 1 :]
-            await upstream.add_items(mirror.provider_id, await self._sendable("conversation", missing))
+            missing = await self._sendable("conversation", items[0 if known is None else known + 1 :])
+            await upstream.add_items(mirror.provider_id, _in_its_words(missing, _calls_at(mirror, items)))
         else:
             made = await upstream.new_conversation(await self._sendable("conversation", items))
             mirror = Stored(
@@ -228,12 +226,7 @@ class Turn:
             prepared.items = [item for given in prepared.items if (item := await self._resolve(given)) is not None]
         check_answered(before, prepared.items, strict=not self._locked or len(before) < _RECENT)
         items = await self._history.files.attach(self._access, prepared.items)
-        if not self._call_ids:
-            return items
-        return [
-            {**item, "call_id": self._call_ids[item["call_id"]]} if item.get("call_id") in self._call_ids else item
-            for item in items
-        ]
+        return _in_its_words(items, self._call_ids)
 
     async def _resolve(self, item: Json) -> Json | None:
         """The item that a reference means; None for one that isn't passed on."""
@@ -374,6 +367,21 @@ class Turn:
 
     def _upstream_client(self) -> Upstream:
         return Upstream(self._history.calls.provider, self._access.definition)
+
+
+def _calls_at(mirror: Stored, items: Iterable[Stored]) -> dict[str, str]:
+    """The provider's ids of the calls that its conversation made, by ours."""
+    made = (item.data for item in items if item.data.get("mirror") == mirror.provider_id)
+    return {data["item"]["call_id"]: data["call_id"] for data in made}
+
+
+def _in_its_words(items: list[Json], call_ids: dict[str, str]) -> list[Json]:
+    """Items with the provider's ids of the calls that it knows."""
+    if not call_ids:
+        return items
+    return [
+        {**item, "call_id": call_ids[item["call_id"]]} if item.get("call_id") in call_ids else item for item in items
+    ]
 
 
 def _no_previous(id: str) -> PreviousNotFound:
