@@ -6,8 +6,8 @@ With `Idempotency-Key` the request is claimed on disk before it runs: one proces
 What will be sent is on disk before the charge (`Exchange.promise`), so that a node that fails anywhere loses neither.
 
 Without it the default for SDKs applies, which number their tries (`x-stainless-retry-count`): a further try of a call
-that runs in this process gets 409, and one of a call that was charged when its client had hung up gets that answer.
-Until then the first try costs an entry in a dictionary.
+that runs in this process gets 409, and one of a call that was charged, or began what goes on by itself, when its client
+had hung up gets that answer. Until then the first try costs an entry in a dictionary.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ REPLAYED = (b"idempotent-replayed", b"true")
 LONGEST_NAME = 255
 RETRY_SECONDS = 600.0
 """How long an answer that its client didn't get is kept without an Idempotency-Key."""
+
+_COSTLY = frozenset({"charge", "begun"})
+"""Facts of a request that a further try mustn't repeat: it was charged, or it began what is charged later."""
 
 _SKEW = 600
 _PIECE = 64 * 1024
@@ -230,7 +233,7 @@ class Answers:
             await handler(exchange)
         finally:
             exchange.tape = None
-            if tape.listens and "charge" in exchange.facts and (answer := tape.answer()) is not None:
+            if tape.listens and exchange.facts.keys() & _COSTLY and (answer := tape.answer()) is not None:
                 await asyncio.shield(self._keep(exchange, tape, answer))
             trying.remove(tape)
             if not trying:

@@ -106,6 +106,7 @@ class Background:
     async def answer(self, exchange: Exchange, running: Running, *, stream: bool) -> None:
         """Answers the request that began it."""
         reserved = (b"x-nvm-credits-reserved", b"%d" % running.access.max_credits)
+        exchange.facts["begun"] = True
         if stream:
             await self._send(exchange, self._live(running, -1), running, reserved)
         else:
@@ -355,7 +356,7 @@ class Background:
         with self._heartbeat.on(exchange):
             async for chunk in events:
                 await exchange.write(chunk)
-                if exchange.gone:
+                if not exchange.heard:
                     return
         await exchange.finish()
 

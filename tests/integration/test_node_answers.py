@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import openai
+import orjson
 import pytest
 import pytest_asyncio
 
-from tests.world import World
+from tests.world import World, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
@@ -26,11 +29,17 @@ class Buyer:
     key: str
 
     async def left(self) -> int:
+        return int((await self._plan())["credits_left"])
+
+    async def reserved(self) -> int:
+        return int((await self._plan())["reserved"])
+
+    async def _plan(self) -> dict[str, Any]:
         headers = {"authorization": f"Bearer {self.key}"}
         url = f"{self.world.node.url}/v1/account"
         async with aiohttp.ClientSession(headers=headers) as http, http.get(url) as answer:
             (plan,) = (await answer.json())["plans"]
-        return int(plan["credits_left"])
+        return dict(plan)
 
     async def post(self, path: str, body: dict[str, Any], **headers: str) -> tuple[int, bytes, dict[str, str]]:
         sent = {
@@ -99,6 +108,45 @@ async def test_the_client_s_own_retries_after_a_timeout_get_the_answer_for_one_c
     assert "patience" in answer.output_text
     assert before - await buyer.left() == 1
     assert len(await buyer.world.provider.requests()) == 1
+
+
+LOST: list[tuple[str, dict[str, Any]]] = [
+    ("/v1/responses", {"input": "hello", "background": True}),
+    ("/v1/responses", {"input": "hello", "background": True, "stream": True}),
+    ("/v1/threads/runs", {"thread": {"messages": [{"role": "user", "content": "hello"}]}}),
+    ("/v1/threads/runs", {"thread": {"messages": [{"role": "user", "content": "hello"}]}, "stream": True}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), LOST)
+async def test_what_goes_on_after_its_answer_is_begun_once_for_all_tries(
+    buyer: Buyer, path: str, body: dict[str, Any]
+) -> None:
+    before = await buyer.left()
+    body = {"assistant_id" if "threads" in path else "model": buyer.did, **body}
+    await hang_up(buyer, path, body)
+    await until(partial(charged, buyer, before), "the charge")
+    sent = {"authorization": f"Bearer {buyer.key}", "x-stainless-retry-count": "1"}
+    async with aiohttp.ClientSession(headers=sent) as http, http.post(buyer.world.node.url + path, json=body) as answer:
+        assert (answer.status, answer.headers.get("idempotent-replayed")) == (200, "true")
+        text = await answer.text()
+    assert (".completed" in text) == body.get("stream", False)
+    assert before - await buyer.left() == 1
+
+
+async def hang_up(buyer: Buyer, path: str, body: dict[str, Any]) -> None:
+    """Sends the first try, and closes the connection."""
+    node, data = urlsplit(buyer.world.node.url), orjson.dumps(body)
+    _, writer = await asyncio.open_connection(node.hostname, node.port)
+    head = f"POST {path} HTTP/1.1\r\nHost: {node.netloc}\r\nAuthorization: Bearer {buyer.key}\r\n"
+    head += f"Content-Type: application/json\r\nX-Stainless-Retry-Count: 0\r\nContent-Length: {len(data)}\r\n\r\n"
+    writer.write(head.encode() + data)
+    await writer.drain()
+    writer.close()
+
+
+async def charged(buyer: Buyer, before: int) -> bool:
+    return await buyer.left() < before and not await buyer.reserved()
 
 
 async def test_a_call_that_the_provider_failed_is_made_again_under_its_key(buyer: Buyer) -> None:

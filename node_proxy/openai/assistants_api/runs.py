@@ -48,7 +48,7 @@ class RunPages:
         await self._answer(exchange, running, asked, sse.event("thread.created", thread.data["thread"]))
 
     async def _answer(self, exchange: Exchange, running: Running, asked: Json, first: bytes = b"") -> None:
-        exchange.facts["did"] = running.run["model"]
+        exchange.facts["did"], exchange.facts["begun"] = running.run["model"], True
         created = dict(running.run)
         if asked.get("stream"):
             first += sse.event("thread.run.created", created)
@@ -108,7 +108,7 @@ class RunPages:
         runner = self._surface.runner
         stored = await runner.settle(shelf, stored, key)
         running = await runner.waiting(key, shelf, stored, outputs, exchange.id)
-        exchange.facts["did"] = running.run["model"]
+        exchange.facts["did"], exchange.facts["begun"] = running.run["model"], True
         if asked.get("stream"):
             await self._surface.relay(exchange, running, running.submit(outputs))
             return
