@@ -9,6 +9,17 @@ from node_proxy.relay import sse
 
 Json = dict[str, Any]
 
+FOREIGN = frozenset(
+    {
+        *("messages", "n", "best_of", "functions", "function_call", "audio", "modalities", "prediction", "logprobs"),
+        *("max_tokens", "max_completion_tokens", "response_format", "reasoning_effort", "verbosity"),
+        *("web_search_options", "tool_resources", "user", "metadata"),
+    }
+)
+"""What a Responses request is checked for, in other dialects' words. No field that the node doesn't know may be one of
+these: it would change what was checked.
+"""
+
 
 class Answer(Protocol):
     """A provider's answer as the Responses API would give it; `ProviderAnswer` is one as it stands.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from node_proxy.dialects.base import Json
+from node_proxy.dialects.base import FOREIGN, Json
 from node_proxy.errors import AssetUnusable, InvalidValue, UnsupportedParameter
 from nvm_chain.definition import Definition
 from nvm_chain.text import show
@@ -21,13 +21,6 @@ _HANDLED = frozenset(
         *("max_output_tokens", "stream", "stream_options", "safety_identifier"),
     }
 )
-_NEVER = frozenset(
-    {
-        *("messages", "n", "best_of", "functions", "function_call", "audio", "modalities", "prediction"),
-        *("max_tokens", "max_completion_tokens", "logprobs", "user", "metadata"),
-    }
-)
-"""What a caller can't slip in as a field that the node doesn't know: it would change what was checked."""
 
 _NAMES = {
     "messages": "input",
@@ -57,7 +50,7 @@ def translate(definition: Definition, body: Json, caller_params: frozenset[str])
         if name in _HANDLED or name in settings:
             if name in _SAME:
                 request[name] = value
-        elif name in _SAME or (name in caller_params and name not in _NEVER):
+        elif name in _SAME or (name in caller_params and name not in FOREIGN):
             request[name] = value
         elif value:
             raise UnsupportedParameter(

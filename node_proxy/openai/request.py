@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from node_proxy.dialects.base import FOREIGN
 from node_proxy.errors import BadRequest, InvalidValue, UnsupportedParameter
 from node_proxy.openai.inputs import MAX_ITEMS, check_items
 from nvm_chain.definition import Definition
@@ -80,13 +81,13 @@ def prepare(request: Mapping[str, Any], definition: Definition, *, name: str, sa
         rule = _RULES.get(parameter)
         if rule is not None:
             rule(parameter, value, definition, prepared)
-        elif definition.policy.unknown_fields and parameter not in prepared.body:
+        elif definition.policy.unknown_fields and parameter not in prepared.body and parameter not in FOREIGN:
             prepared.body[parameter] = value
             prepared.caller_params.add(parameter)
         else:
             raise UnknownParameter(f"Unknown parameter: {show(parameter)}.", param=parameter[:100])
     most = definition.policy.max_output_tokens
-    if most is not None and not any(limit in prepared.body for limit in _LIMITS):
+    if most is not None and "max_output_tokens" not in prepared.body and definition.settings.keys().isdisjoint(_LIMITS):
         prepared.body["max_output_tokens"] = most  # who asks for no number gets no more than who asks for the most
     if prepared.stream:
         prepared.body["stream"] = True

@@ -158,6 +158,20 @@ def test_unknown_fields_never_replace_what_the_node_sets(name: str) -> None:
         assert after == before
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("max_tokens", "max_completion_tokens", "reasoning_effort", "response_format", "verbosity"),
+        *("web_search_options", "messages", "n", "functions", "tool_resources"),
+    ],
+)
+@pytest.mark.parametrize("dialect", ["responses", "chat"])
+def test_unknown_fields_say_nothing_of_what_a_rule_decides_in_another_dialects_words(name: str, dialect: str) -> None:
+    error = refused({name: 1_000_000}, OPEN, dialect=dialect, tools=(), settings={})
+    assert (error.code, error.param) == ("unknown_parameter", name)
+    assert make({}, OPEN, settings={}, tools=()).body["max_output_tokens"] == OPEN.max_output_tokens
+
+
 def test_what_the_policy_allows_goes_through_and_is_repeated() -> None:
     prepared = make(
         {
