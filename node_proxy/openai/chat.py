@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from node_proxy import logs
 from node_proxy.asgi import Exchange
 from node_proxy.dialects import Answer
 from node_proxy.errors import NodeError
@@ -22,6 +23,9 @@ from node_proxy.openai.request import Prepared, prepare
 from node_proxy.openai.streaming import DrainOver, finished, read_to_the_end, relay, response_of
 from node_proxy.relay import sse
 from node_proxy.relay.heartbeat import Heartbeat
+from node_proxy.storage import StorageFailed
+
+log = logs.get("chat")
 
 Json = dict[str, Any]
 
@@ -126,5 +130,10 @@ class _Call:
         return await self.access.charge(read_usage(response), hung_up=self.exchange.gone)
 
     async def _keep(self, shown: Json, metadata: dict[str, str] | None) -> None:
-        if self.asked.store:
+        """Where `store` asks for it. A failure is logged and not raised: the answer was paid for."""
+        if not self.asked.store:
+            return
+        try:
             await self.store.keep(self.access, shown, self.asked.messages, metadata or {})
+        except StorageFailed as error:
+            log.error("chat.not_kept", error=str(error))
