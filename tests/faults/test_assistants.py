@@ -141,6 +141,27 @@ async def test_a_run_that_waits_for_nobody_is_charged_when_it_expires_after_a_re
     await world.node.restart(run_lifetime="600")
 
 
+@pytest.mark.parametrize("how", ["cancel", "delete"])
+async def test_a_key_that_has_spent_its_budget_ends_no_waiting_run_for_free(world: World, shop: Shop, how: str) -> None:
+    sold = await metered(shop)
+    poor = await world.login(sold.wallet, budget=1)
+    thread = await sold.thread(WEATHER_CALL)
+    run = await sold.run(thread)
+    assert run.status == "requires_action"
+    assert run.usage is None
+    await kill(world.node)
+    async with openai.AsyncOpenAI(base_url=f"{sold.node.url}/v1", api_key=poor, max_retries=0) as client:
+        if how == "cancel":
+            assert (await client.beta.threads.runs.cancel(run.id, thread_id=thread)).status == "cancelled"
+        else:
+            await client.beta.threads.delete(thread)
+
+    async def charged() -> bool:
+        return len(await charges(sold)) == 1
+
+    await until(charged, "the charge")
+
+
 async def test_a_node_that_stops_lets_its_runs_end(world: World, shop: Shop) -> None:
     sold = await metered(shop)
     thread, waiting = await sold.thread("[[delay 0.05]][[tokens 40]]slowly"), await sold.thread(WEATHER_CALL)

@@ -49,7 +49,8 @@ async def end(calls: Calls, shelf: Shelf, stored: Stored, key: ApiKey, status: s
 
 
 async def _charge(calls: Calls, shelf: Shelf, stored: Stored, key: ApiKey, progress: Progress) -> None:
-    """At most once: the run has ended, so nobody else comes here."""
+    """At most once: the run has ended, so nobody else comes here. Limits of the key that ends it are no way out."""
+    key = replace(key, budget=None, dids=None)
     try:
         async with calls.access(key, Did.parse(stored.did), request_id=stored.id, facts={}) as access:
             made = await access.charge(progress.usage)
