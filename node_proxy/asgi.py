@@ -32,6 +32,9 @@ Headers = list[tuple[bytes, bytes]]
 
 JSON = b"application/json"
 
+MOST_LEVELS = 100
+"""Of lists and objects in a body. Deeper ones can be read, and not be written again with what goes around them."""
+
 STALL_SECONDS = 60.0
 """How long a client may take nothing of a stream before it counts as gone: it would keep a place and credits taken."""
 
@@ -197,6 +200,10 @@ class Exchange:
             raise InvalidValue(f"The body isn't JSON: {error.msg} at character {error.pos}.") from None
         if not isinstance(value, dict):
             raise Unprocessable(f"The body must be a JSON object, not {_json_kind(value)}.")
+        if raw.count(b"{") + raw.count(b"[") > MOST_LEVELS and _deeper(value, MOST_LEVELS):
+            raise InvalidValue(
+                f"The body's lists and objects are nested too deep: at most {MOST_LEVELS} levels are taken."
+            )
         return value
 
     # -------------------------------------------------------------------------------------------------------- answer
@@ -388,6 +395,21 @@ class Router:
 
 def _late() -> RequestTimeout:
     return RequestTimeout("The request's body didn't arrive in time.")
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects are nested in each other deeper than so many levels."""
+    layer = [value]
+    for _ in range(levels):
+        layer = [
+            one
+            for outer in layer
+            for one in (outer.values() if type(outer) is dict else outer)
+            if type(one) is dict or type(one) is list
+        ]
+        if not layer:
+            return False
+    return True
 
 
 def _json_kind(value: object) -> str:

@@ -282,6 +282,26 @@ async def _revoke(world: World, key: str) -> None:
             pass
 
 
+@pytest.mark.parametrize("levels", [125, 160, 400])
+@pytest.mark.parametrize("path", ["/responses", "/chat/completions", "/threads/runs"])
+async def test_a_body_that_is_nested_too_deep_is_refused_and_costs_nothing(sold: Sold, path: str, levels: int) -> None:
+    schema: dict[str, Any] = {}
+    for _ in range(levels // 2):
+        schema = {"properties": {"a": schema}}
+    tool: dict[str, Any] = {"name": "f", "parameters": schema}
+    message = {"role": "user", "content": "hello"}
+    body: dict[str, Any] = {"assistant_id": str(sold.assistant.did), "thread": {"messages": [message]}}
+    if path != "/threads/runs":
+        body = {"model": str(sold.assistant.did), "input" if path == "/responses" else "messages": [message]}
+    body["tools"] = [{"type": "function", **tool} if path == "/responses" else {"type": "function", "function": tool}]
+    before, url = await sold.spent(), f"{sold.world.node.url}/v1{path}"
+    headers = {"authorization": f"Bearer {sold.key}"}
+    async with aiohttp.ClientSession(headers=headers) as http, http.post(url, json=body) as answer:
+        assert answer.status == 400
+        assert "nested too deep" in (await answer.json())["error"]["message"]
+    assert await sold.spent() == before
+
+
 # ------------------------------------------------------------------------------------------------------- the provider
 
 
