@@ -46,7 +46,10 @@ _tool_call = checks.tagged(
         {
             "type": anything,
             "id": text(200, least=1),
-            "function": record({"name": text(200, least=1), "arguments": _long}, "name", "arguments"),
+            "function": record(
+                {"name": text(200, least=1), "arguments": _long, "parsed_arguments": anything}, "name", "arguments"
+            ),
+            "index": anything,
         },
         "id",
         "function",
@@ -73,6 +76,7 @@ _MESSAGES: dict[str, checks.Check] = {
             "tool_calls": listed(_tool_call, 1_000),
             "name": _name,
             "annotations": anything,  # of ours, as a client gives an answer back: the provider doesn't need them
+            "parsed": anything,  # of the client's helpers, as are a call's `parsed_arguments` and `index`
             "audio": _null,
             "function_call": _null,
         }
@@ -136,7 +140,8 @@ def _items(message: Json) -> list[Json]:
     if said := "\n".join(one for one in (_text(content), message.get("refusal")) if one):
         items.append({"type": "message", "role": role, "content": said})
     for call in message.get("tool_calls") or ():
-        items.append({"type": "function_call", "call_id": call["id"], **call["function"]})
+        function = {name: call["function"][name] for name in ("name", "arguments")}
+        items.append({"type": "function_call", "call_id": call["id"], **function})
     return items
 
 

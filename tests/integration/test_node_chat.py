@@ -305,6 +305,30 @@ async def test_the_last_chunk_waits_for_the_charge_and_says_it(shop: Shop) -> No
     assert await sold.left() == before - 1
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("how", ["parse", "stream"])
+async def test_what_the_helpers_made_of_an_answer_goes_back_with_the_tools_output(
+    shop: Shop, dialect: str, how: str
+) -> None:
+    class Weather(BaseModel):
+        city: str
+
+    sold = await shop.sold(dialect)
+    ask: Json = {"model": str(sold.did), "tools": [openai.pydantic_function_tool(Weather, name="weather")]}
+    said: list[Any] = [{"role": "user", "content": '[[call weather {"city": "Oslo"}]]'}]
+    async with openai.AsyncOpenAI(base_url=sold.url, api_key=sold.key) as client:
+        if how == "parse":
+            answer = (await client.chat.completions.parse(messages=said, **ask)).choices[0].message
+        else:
+            async with client.chat.completions.stream(messages=said, **ask) as stream:
+                answer = (await stream.get_final_completion()).choices[0].message
+        (call,) = answer.tool_calls or ()
+        assert call.function.parsed_arguments == Weather(city="Oslo")
+        said += [answer, {"role": "tool", "tool_call_id": call.id, "content": "rain"}]
+        told = await client.chat.completions.parse(messages=said, **ask)
+    assert told.choices[0].message.content == "weather returned rain"
+
+
 async def test_the_clients_helpers_work(shop: Shop) -> None:
     class Number(BaseModel):
         n: int

@@ -29,10 +29,15 @@ def add_routes(app: web.Application) -> None:
 
 async def _create(request: web.Request) -> web.StreamResponse:
     body = await read_json(request)
-    # Answers come back as they were sent: OpenAI takes the field that its own types don't know for input.
+    # Answers come back as they were sent, or as the client's helpers show them: OpenAI takes fields that its own types
+    # don't know for input.
     for message in body["messages"] if isinstance(body.get("messages"), list) else ():
         if isinstance(message, dict) and message.get("role") == "assistant":
             message.pop("annotations", None)
+            message.pop("parsed", None)
+            for call in message.get("tool_calls") or ():
+                call.pop("index", None)
+                call["function"].pop("parsed_arguments", None)
     check(body, _Create)
     check_bounds(body)
     _check_rules(body)

@@ -147,14 +147,15 @@ def test_leading_system_messages_are_instructions_and_later_ones_stay_where_they
 
 
 def test_an_answer_goes_back_as_the_client_got_it() -> None:
-    call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    call: Json = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     answer = {
         "role": "assistant",
         "content": None,
         "refusal": None,
         "annotations": [],
         "audio": None,
-        "tool_calls": [call],
+        "parsed": None,
+        "tool_calls": [{**call, "index": 0, "function": {**call["function"], "parsed_arguments": {}}}],
     }
     told = {"role": "tool", "tool_call_id": "call_1", "content": [{"type": "text", "text": "sun"}]}
     body = sent({"messages": [HI, answer, told]}, "responses")
