@@ -77,7 +77,7 @@ class Face:
     name: how the assistant is called in `model`. echo: members of the response that repeat what the caller asked for.
     """
 
-    __slots__ = ("_echo", "_hidden", "_ids", "_last", "_name", "_number")
+    __slots__ = ("_echo", "_hidden", "_ids", "_last", "_name", "_number", "_own_ids", "_owners", "_response_id")
 
     def __init__(self, ids: IdMap, name: str, echo: Mapping[str, Any]) -> None:
         self._ids = ids
@@ -86,6 +86,9 @@ class Face:
         self._hidden: set[int] = set()
         self._number = 0
         self._last: _Delta | None = None
+        self._owners: dict[str, int] = {}
+        self._own_ids: dict[int, str] = {}
+        self._response_id: str | None = None
 
     def response(self, value: Mapping[str, Any]) -> Json:
         """A Response object."""
@@ -103,7 +106,12 @@ class Face:
         # Made anew for each: nobody's metadata may ever be somebody else's.
         shown["metadata"], shown["tools"], shown["text"] = {}, [], {"format": {"type": "text"}}
         shown["model"] = self._name
-        shown["output"] = _items(self, output) if output else []
+        if self._response_id is None:
+            self._response_id = str(get("id"))
+        shown["output"] = []
+        if output and isinstance(output, list):
+            owners: dict[str, int] = {}
+            shown["output"] = _items(self, [self._apart(item, index, owners) for index, item in enumerate(output)])
         shown["usage"] = None if counted is None else usage(counted)
         shown.update(self._echo)
         return shown
@@ -122,6 +130,11 @@ class Face:
                 self._hidden.add(index)
                 self._last = None  # its index may be another one now
             return None
+        if rules is _EVENT_WITH_ITEM:
+            if type(index) is int and (item := self._apart(value["item"], index, self._owners)) is not value["item"]:
+                value = {**value, "item": item}
+        elif self._own_ids and type(index) is int and index in self._own_ids:
+            value = {**value, "item_id": self._own_ids[index]}
         shown: Json = {"type": kind}
         for name, rule in rules:
             shown[name] = rule(self, value.get(name))
@@ -130,6 +143,17 @@ class Face:
         if "obfuscation" in value:
             shown["obfuscation"] = _scalar(self, value["obfuscation"])
         return self.numbered(shown)
+
+    def _apart(self, item: Any, index: int, owners: dict[str, int]) -> Any:
+        """An item with an id that no other one of its answer has: small servers leave it out, or repeat it."""
+        if not isinstance(item, dict):
+            return item
+        id = item.get("id")
+        if isinstance(id, str) and id and owners.setdefault(id, index) == index:
+            return item
+        self._last = None  # what was told of the item may have had its other id
+        own = self._own_ids[index] = f"{id}#{index}" if id else f"#{index}#{self._response_id}"
+        return {**item, "id": own}
 
     def wire(self, value: Mapping[str, Any], data: bytes) -> bytes | None:
         """`event` as it goes out: server-sent, with its number. data: what `value` was parsed from."""
@@ -437,7 +461,7 @@ _parts = _list(_part)
 _status = _one_of(*_STEPS)
 _tool_status = _one_of("completed", "in_progress", "searching", "interpreting", "generating", "failed", "incomplete")
 _search_action = _by_type(
-    search=_object(query=_text, queries=_texts),
+    search=_object(query=_text, queries=_texts, sources=_Optional(_list(_by_type(url=_object(url=_text))))),
     open_page=_object(url=_text),
     find_in_page=_object(pattern=_text, url=_text),
 )

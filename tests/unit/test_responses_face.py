@@ -82,7 +82,12 @@ ITEMS: list[dict[str, Any]] = [
         "id": "ws_PRIVATE",
         "type": "web_search_call",
         "status": "completed",
-        "action": {"type": "search", "query": "q", "PRIVATE": 1},
+        "action": {
+            "type": "search",
+            "query": "q",
+            "PRIVATE": 1,
+            "sources": [{"type": "url", "url": "https://example.org/a", "PRIVATE": 1}, {"type": "PRIVATE"}],
+        },
     },
     {
         "id": "ci_PRIVATE",
@@ -160,6 +165,8 @@ def test_a_response_is_valid_for_openais_types_and_holds_nothing_private() -> No
     assert [item.type for item in parsed.output] == [
         *("reasoning", "file_search_call", "web_search_call", "code_interpreter_call", "function_call", "message")
     ]
+    (search,) = (item for item in shown["output"] if item["type"] == "web_search_call")
+    assert search["action"]["sources"] == [{"type": "url", "url": "https://example.org/a"}]
     assert parsed.usage is not None
     assert parsed.usage.total_tokens == 16
     assert parsed.usage.input_tokens_details.cached_tokens == 3
@@ -177,6 +184,29 @@ def test_a_poor_response_of_a_small_server_becomes_a_valid_one() -> None:
     )
     assert shown.id.startswith("resp_")
     assert shown.output[0].type == "message"
+
+
+def called(id: str | None, number: int) -> dict[str, Any]:
+    given = {"type": "function_call", "call_id": f"call_{number}", "name": "f", "arguments": "{}"}
+    return given if id is None else {"id": id, **given}
+
+
+@given(st.lists(st.sampled_from([None, "", "msg_0", "fc_0", "1", "#0"]), min_size=1, max_size=5))
+def test_items_of_one_answer_have_ids_of_their_own_in_the_stream_and_at_its_end(given_ids: list[str | None]) -> None:
+    shower = face()
+    response = {"id": "resp_1", "status": "in_progress", "output": []}
+    shower.event({"type": "response.created", "response": response})
+    added, told, items = [], [], [called(id, number) for number, id in enumerate(given_ids)]
+    for number, item in enumerate(items):
+        at = {"output_index": number, "item_id": item.get("id")}
+        added.append(shower.event({"type": "response.output_item.added", "item": item, **at}))
+        told.append(shower.event({"type": "response.function_call_arguments.delta", "delta": "{}", **at}))
+    shown = [item["id"] for item in shower.response({**response, "output": items})["output"]]
+    assert len(set(shown)) == len(items)
+    assert [event and event["item"]["id"] for event in added] == shown
+    assert [event and event["item_id"] for event in told] == shown
+    other = face().response({"id": "resp_2", "output": [called(None, 0)]})
+    assert other["output"][0]["id"] not in shown
 
 
 @given(
