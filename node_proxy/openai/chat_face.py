@@ -10,6 +10,19 @@ import orjson
 Json = dict[str, Any]
 
 DONE = b"data: [DONE]\n\n"
+_TEXTS = {
+    "response.output_text.delta": ("delta", "content"),
+    "response.output_text.done": ("text", "content"),
+    "response.refusal.delta": ("delta", "refusal"),
+    "response.refusal.done": ("refusal", "refusal"),
+}
+_INPUTS = {
+    "response.function_call_arguments.delta": ("delta", "function", "arguments"),
+    "response.function_call_arguments.done": ("arguments", "function", "arguments"),
+    "response.custom_tool_call_input.delta": ("delta", "custom", "input"),
+    "response.custom_tool_call_input.done": ("input", "custom", "input"),
+}
+"""Events, the member with the text in them, and where it goes."""
 _NOTHING: Json = {"audio_tokens": 0, "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0}
 
 
@@ -87,33 +100,79 @@ class Chunks:
         self._usage: Json = {"usage": None} if include_usage else {}
         self._begun = False
         self._calls: dict[int, int] = {}
+        self._told: dict[tuple[int, int], int] = {}
 
     def event(self, shown: Mapping[str, Any]) -> bytes:
         """The chunks for one event of the public face; nothing for most kinds."""
         kind = shown["type"]
+        if kind in _TEXTS:
+            name, member = _TEXTS[kind]
+            return self._say(shown["output_index"], shown["content_index"], member, shown[name], shown)
+        if kind in _INPUTS:
+            name, tool, member = _INPUTS[kind]
+            return self._argue(shown["output_index"], tool, member, shown[name], shown)
         if kind == "response.created":
             response = shown["response"]
             self._head |= {"id": completion_id(response["id"]), "created": int(response["created_at"])}
-        elif kind in ("response.output_text.delta", "response.refusal.delta"):
-            member = "content" if kind == "response.output_text.delta" else "refusal"
-            return self._begin("") + self._chunk({member: shown["delta"]}, shown)
         elif kind == "response.output_item.added" and (call := _call(shown["item"])):
-            number = self._calls[shown["output_index"]] = len(self._calls)
-            return self._begin(None) + self._chunk({"tool_calls": [{"index": number, **call}]})
-        elif kind in ("response.function_call_arguments.delta", "response.custom_tool_call_input.delta"):
-            more = {"function": {"arguments": shown["delta"]}}
-            if kind == "response.custom_tool_call_input.delta":
-                more = {"custom": {"input": shown["delta"]}}
-            number = self._calls.get(shown["output_index"], 0)
-            return self._chunk({"tool_calls": [{"index": number, **more}]}, shown)
+            return self._call(shown["output_index"], call)
+        elif kind == "response.output_item.done":
+            return self._item(shown["output_index"], shown["item"])
         return b""
 
     def end(self, response: Mapping[str, Any]) -> bytes:
         """The last chunks, for the finished response as the public face shows it."""
-        told = self._begin("") + self._chunk({}, reason=_reason(response))
+        told = b""
+        if not self._begun:  # by a provider that sends nothing but the end
+            told = b"".join(self._item(index, item) for index, item in enumerate(response["output"]))
+        told += self._begin("") + self._chunk({}, reason=_reason(response))
         if self._usage:
             told += _data({**self._head, "choices": [], "usage": usage(response["usage"])})
         return told + DONE
+
+    # Some providers leave out deltas, or every event but the last. Whatever a text is told by, it is told once.
+
+    def _fresh(self, index: int, part: int, text: str, shown: Mapping[str, Any] | None) -> str:
+        """What of a text wasn't told before: all of a delta, and the rest of what comes whole."""
+        before = self._told.get((index, part), 0)
+        fresh = text if shown is not None and "delta" in shown else text[before:]
+        self._told[index, part] = before + len(fresh)
+        return fresh
+
+    def _say(self, index: int, part: int, member: str, text: str, shown: Mapping[str, Any] | None = None) -> bytes:
+        fresh = self._fresh(index, part, text, shown)
+        if not fresh and (shown is None or "delta" not in shown):
+            return b""
+        return self._begin("") + self._chunk({member: fresh}, shown)
+
+    def _call(self, index: int, call: Json) -> bytes:
+        number = self._calls[index] = len(self._calls)
+        self._fresh(index, 0, call["function"]["arguments"] if "function" in call else call["custom"]["input"], None)
+        return self._begin(None) + self._chunk({"tool_calls": [{"index": number, **call}]})
+
+    def _argue(self, index: int, tool: str, member: str, text: str, shown: Mapping[str, Any] | None = None) -> bytes:
+        number = self._calls.get(index)
+        if number is None:
+            return b""  # it comes whole, with its name
+        fresh = self._fresh(index, 0, text, shown)
+        if not fresh and (shown is None or "delta" not in shown):
+            return b""
+        return self._chunk({"tool_calls": [{"index": number, tool: {member: fresh}}]}, shown)
+
+    def _item(self, index: int, item: Mapping[str, Any]) -> bytes:
+        """What nothing was told of."""
+        if call := _call(item):
+            if index not in self._calls:
+                return self._call(index, call)
+            tool, member = ("function", "arguments") if "function" in call else ("custom", "input")
+            return self._argue(index, tool, member, call[tool][member])
+        if item["type"] != "message" or any(told == index for told, _ in self._told):
+            return b""
+        told = b""
+        for number, part in enumerate(item["content"]):
+            member, name = ("refusal", "refusal") if part["type"] == "refusal" else ("content", "text")
+            told += self._say(index, number, member, part[name])
+        return told
 
     def _begin(self, content: str | None) -> bytes:
         if self._begun:
