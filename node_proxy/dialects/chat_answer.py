@@ -7,7 +7,7 @@ broken connection. Reasoning that a server shows in full is not passed on: it te
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -76,6 +76,7 @@ class _Teller:
     def __init__(self, model: str) -> None:
         self.narration = Narration(model)
         self._calls: list[tuple[object, str]] = []
+        self._later: list[tuple[Callable[[str], Iterator[Json]], str]] = []
         self._reason: str | None = None
         self._usage: Json | None = None
 
@@ -94,11 +95,16 @@ class _Teller:
             self._reason = reason
 
     def heard(self, said: Json) -> Iterator[Json]:
-        """A message, or a delta of one."""
-        if text := _text(said.get("content")):
-            yield from self.narration.text(text)
-        if isinstance(said.get("refusal"), str) and said["refusal"]:
-            yield from self.narration.refusal(said["refusal"])
+        """A message, or a delta of one. What is said after a call began waits for the end: the call may go on."""
+        refusal = said.get("refusal")
+        for tell, text in (
+            (self.narration.text, _text(said.get("content"))),
+            (self.narration.refusal, refusal if isinstance(refusal, str) else ""),
+        ):
+            if text and self._calls:
+                self._later.append((tell, text))
+            elif text:
+                yield from tell(text)
         calls = said.get("tool_calls")
         for position, call in enumerate(calls if isinstance(calls, list) else ()):
             if not isinstance(call, dict):
@@ -127,6 +133,8 @@ class _Teller:
 
     def end(self) -> Iterator[Json]:
         """The events of the end."""
+        for tell, text in self._later:
+            yield from tell(text)
         if self._reason == "error":
             yield from self.narration.finish("failed", usage=self._usage)
         elif self._reason in _INCOMPLETE:

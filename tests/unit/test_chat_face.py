@@ -29,7 +29,9 @@ def events() -> list[Json]:
     told: list[Json] = []
     for index, item in enumerate(ITEMS):
         at = {"output_index": index, "item_id": item["id"]}
-        empty: Json = {"content": []} if "content" in item else {name: "" for name in ("arguments", "input") if name in item}
+        empty: Json = (
+            {"content": []} if "content" in item else {name: "" for name in ("arguments", "input") if name in item}
+        )
         told.append({"type": "response.output_item.added", "item": {**item, **empty}, **at})
         kinds: list[tuple[str, str, str]] = []
         if "content" in item:

@@ -351,6 +351,11 @@ async def test_servers_may_differ(chunks: list[Any], said: str, usage: int | Non
         ([called(one("f", "1", id="a")), called(one("g", "2", id="b"))], [("f", "1"), ("g", "2")]),
         ([called(one("f", "1", index=1, id="")), called(one("g", "2", index=2, id=""))], [("f", "1"), ("g", "2")]),
         ([text("look"), called(one("f", "", index=0, id="a")), called(one("", "1", index=0, id=""))], [("f", "1")]),
+        ([called(one("f", "1", index=0, id="a")), text("hm"), called(one(None, "2", index=0))], [("f", "12")]),
+        (
+            [called(one("f", "1", index=0, id="a")), text("hm"), called(one("g", "2", index=1, id="b"))],
+            [("f", "1"), ("g", "2")],
+        ),
     ],
 )
 async def test_tool_calls_are_put_together_however_they_come(chunks: list[Any], calls: list[tuple[str, str]]) -> None:
@@ -360,6 +365,8 @@ async def test_tool_calls_are_put_together_however_they_come(chunks: list[Any], 
     assert all(item["call_id"].startswith("call_") for item in items)
     deltas = [event for event in told if event["type"] == "response.function_call_arguments.delta"]
     assert "".join(event["delta"] for event in deltas) == "".join(arguments for _, arguments in calls)
+    said = [item["content"][0]["text"] for item in told[-1]["response"]["output"] if item["type"] == "message"]
+    assert said == [one["choices"][0]["delta"]["content"] for one in chunks if "content" in str(one)]
 
 
 @pytest.mark.parametrize(
