@@ -87,7 +87,7 @@ def prepare(request: Mapping[str, Any], definition: Definition, *, name: str, sa
         else:
             raise UnknownParameter(f"Unknown parameter: {show(parameter)}.", param=parameter[:100])
     most = definition.policy.max_output_tokens
-    if most is not None and "max_output_tokens" not in prepared.body and definition.settings.keys().isdisjoint(_LIMITS):
+    if most is not None and "max_output_tokens" not in prepared.body and definition.settings.keys().isdisjoint(LIMITS):
         prepared.body["max_output_tokens"] = most  # who asks for no number gets no more than who asks for the most
     if prepared.stream:
         prepared.body["stream"] = True
@@ -252,14 +252,14 @@ def _sampling(low: float, high: float) -> Rule:
     return rule
 
 
-_LIMITS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
+LIMITS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
 """The setting that bounds an answer, in the words of every dialect."""
 
 
 def _max_output_tokens(parameter: str, value: Any, definition: Definition, prepared: Prepared) -> None:
     if type(value) is not int or value < 1:
         raise InvalidValue(f"`{parameter}` must be a whole number of at least 1.", param=parameter)
-    fixed = next((definition.settings[name] for name in _LIMITS if name in definition.settings), None)
+    fixed = next((definition.settings[name] for name in LIMITS if name in definition.settings), None)
     limit = definition.policy.max_output_tokens or (fixed if type(fixed) is int else None)
     if limit is not None and value > limit:
         raise InvalidValue(f"{_BUILDERS} allows `{parameter}` up to {limit}, not {value}.", param=parameter)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -16,7 +17,7 @@ import pytest_asyncio
 from nvm_chain.definition import Dialect
 from nvm_chain.policy import Policy
 from nvm_chain.pricing import Pricing
-from tests.assistants import BETA, BUILDER, BY_TOKENS, WEATHER_CALL, Shop, Sold, open_shop
+from tests.assistants import BETA, BUILDER, BY_TOKENS, EVERYTHING, WEATHER_CALL, Shop, Sold, open_shop
 from tests.world import World, until
 
 pytestmark = [
@@ -262,9 +263,14 @@ async def test_a_run_that_has_used_up_what_it_may_cost_goes_no_further(shop: Sho
     assert await sold.left() == before - 3
 
 
-async def test_completion_tokens_count_down_over_the_rounds(metered: Sold) -> None:
+@pytest.mark.parametrize("whose", ["the caller's", "the policy's", "the settings'"])
+async def test_completion_tokens_count_down_over_the_rounds(shop: Shop, whose: str) -> None:
+    limits: dict[str, Any] = {"policy": replace(EVERYTHING, max_output_tokens=20)} if whose == "the policy's" else {}
+    if whose == "the settings'":
+        limits = {"settings": {"max_output_tokens": 20}, "policy": replace(EVERYTHING, max_output_tokens=None)}
+    metered = await shop.sell(credits=(1, 5000), pricing=BY_TOKENS, **limits)
     thread = await metered.thread(WEATHER_CALL)
-    run = await metered.run(thread, max_completion_tokens=20)
+    run = await metered.run(thread, **({"max_completion_tokens": 20} if whose == "the caller's" else {}))
     (call,) = run.required_action.submit_tool_outputs.tool_calls
     await metered.world.provider.forget()
     run = await metered.client.beta.threads.runs.submit_tool_outputs_and_poll(

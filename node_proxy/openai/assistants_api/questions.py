@@ -9,6 +9,7 @@ from node_proxy.openai.assistants_api import asking
 from node_proxy.openai.assistants_api.progress import Progress
 from node_proxy.openai.assistants_api.shapes import Json
 from node_proxy.openai.calls import Access
+from node_proxy.openai.request import LIMITS
 from node_proxy.pricing import Usage
 
 Question = AbstractAsyncContextManager[Answer]
@@ -34,11 +35,12 @@ class Questions:
         self._body = body
         self._params = params
         self._history = history
+        self._most = next((body[name] for name in LIMITS if type(body.get(name)) is int), None)
 
     def limit(self) -> str | None:
         """Which of its own limits the run has reached before this round."""
         asked, used = self._progress.asked, self._progress.usage or Usage()
-        left = asked.get("max_completion_tokens", 1 << 62) - used.output_tokens
+        left = (1 << 62 if self._most is None else self._most) - used.output_tokens
         rounds = self._progress.rounds
         if rounds and (left < _FEWEST_TOKENS or rounds >= MOST_ROUNDS or self._access.used_up(used)):
             return "max_completion_tokens"
@@ -55,9 +57,8 @@ class Questions:
         """The next question in the dialect's words, asked once it is entered. Raises BadRequest, AssetUnusable."""
         body: Json = {**self._body, "input": [*self._history, *self._progress.items]}
         if self._progress.rounds:
-            most = self._progress.asked.get("max_completion_tokens")
-            if most is not None:
-                body["max_output_tokens"] = most - (self._progress.usage or Usage()).output_tokens
+            if self._most is not None:  # the caller's number or the builder's: it holds for all rounds together
+                body["max_output_tokens"] = self._most - (self._progress.usage or Usage()).output_tokens
             if body.get("tool_choice") not in (None, "auto", "none"):
                 body["tool_choice"] = "auto"  # the choice was made; forced again, it would never end
         return self._access.ask(body, caller_params=self._params)
