@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -178,6 +179,7 @@ _OLD_NAMES = {
     "text": "response_format",
     "reasoning": "reasoning_effort",
 }
+_TOOL = re.compile(r"tools\[(\d+)\](\..+)")
 
 
 def responses_request(asked: Json, definition: Definition) -> Json:
@@ -218,9 +220,13 @@ def _own_functions(tools: Sequence[Json], definition: Definition) -> list[Json]:
     return own
 
 
-def in_old_words(error: BadRequest) -> BadRequest:
-    """The same complaint with this API's names for what Responses calls otherwise."""
+def in_old_words(error: BadRequest, tools: Sequence[Json] = ()) -> BadRequest:
+    """The same complaint with this API's names for what Responses calls otherwise. tools: as the caller gave them."""
     param = error.param or ""
+    if found := _TOOL.fullmatch(param):
+        places = [number for number, tool in enumerate(tools) if tool["type"] == "function"]
+        where = f"tools[{places[int(found[1])]}]" + ("" if found[2] == ".type" else ".function") + found[2]
+        return type(error)(error.message.replace(param, where), param=where, extras=error.extras)
     if param.startswith("input"):
         return type(error)(f"The thread's messages: {error.message}", param="thread", extras=error.extras)
     for new, old in _OLD_NAMES.items():

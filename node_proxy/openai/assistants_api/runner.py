@@ -133,7 +133,7 @@ class Runner:
                 safety_identifier=access.safety_identifier,
             )
         except BadRequest as error:
-            raise asking.in_old_words(error) from None
+            raise asking.in_old_words(error, asked.get("tools", ())) from None
         items = await self._attach(access, prepared.body.pop("input"))
         prepared.body["store"] = False
         questions = Questions(access, progress, prepared.body, frozenset(prepared.caller_params), items)
