@@ -128,7 +128,8 @@ class Objects:
         """
 
         def work(db: Db) -> Page:
-            where, values = "subscriber = ? AND kind = ? AND parent = ?", [subscriber, kind, parent]
+            where = "subscriber = ? AND kind = ? AND parent = ? AND (expires_at = 0 OR expires_at > ?)"
+            values: list[Any] = [subscriber, kind, parent, int(time.time())]
             for name, cursor in (("after", after), ("before", before)):
                 if cursor:
                     sign = ">" if (name == "after") == (order == "asc") else "<"

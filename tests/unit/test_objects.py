@@ -226,6 +226,15 @@ async def test_what_has_expired_is_gone_and_is_swept_with_what_belongs_to_it(obj
     assert await objects.get(ALICE, "conversation", "new") is not None
 
 
+async def test_what_has_expired_takes_no_place_in_a_page(objects: Objects) -> None:
+    now = int(time.time())
+    await objects.put(*(thing("response", id=f"old{number}", expires_at=now - 1) for number in range(5)))
+    await objects.put(thing("response", id="new", expires_at=now + 1000), thing("response", id="ever"))
+    page = await objects.list(ALICE, "response", order="asc", limit=3)
+    assert [one.id for one in page.objects] == ["new", "ever"]
+    assert not page.has_more
+
+
 async def test_an_object_in_use_lives_longer_never_shorter(objects: Objects) -> None:
     soon = int(time.time()) + 100
     await objects.put(thing(id="before", expires_at=soon), thing(id="r", parent="before", expires_at=soon))
