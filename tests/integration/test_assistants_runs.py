@@ -331,6 +331,26 @@ async def test_a_run_whose_provider_fails_is_free_and_says_so(metered: Sold, dir
     assert (await metered.run(thread)).status == "completed"
 
 
+@pytest.mark.parametrize("directive", ["[[fail 500]]", "[[fail 429]]", "[[cut 2]]", "[[html]]"])
+async def test_a_later_round_that_fails_makes_the_earlier_ones_no_gift(metered: Sold, directive: str) -> None:
+    before = await metered.left()
+    thread = await metered.thread(WEATHER_CALL)
+    run = await metered.run(thread)
+    (call,) = run.required_action.submit_tool_outputs.tool_calls
+    await metered.world.provider.queue(directive, path="/v1/responses")
+    run = await metered.client.beta.threads.runs.submit_tool_outputs_and_poll(
+        run_id=run.id,
+        thread_id=thread,
+        tool_outputs=[{"tool_call_id": call.id, "output": "sunny"}],
+        poll_interval_ms=50,
+    )
+    assert run.status == "failed"
+    assert run.usage is not None
+    assert run.last_error is not None
+    assert "Nothing was charged" not in run.last_error.message
+    assert await metered.left() == before - run.usage.total_tokens < before
+
+
 @pytest.mark.conformance(f"POST {RUN}/cancel", client="python-async", dialect="responses")
 async def test_a_cancelled_run_is_charged_for_what_was_used_and_frees_its_thread(metered: Sold) -> None:
     before = await metered.left()

@@ -20,6 +20,7 @@ from node_proxy.errors import (
     LedgerUnavailable,
     NodeError,
     ProviderBusy,
+    ProviderError,
     ProviderGarbage,
     ProviderRejected,
     StorageUnavailable,
@@ -48,6 +49,9 @@ _SILENCE = 10.0
 """Seconds that a cancelled answer of which nothing had come yet may still take to say what it used."""
 
 _TRIES = 8
+
+_ANOTHERS = BadRequest | ProviderError | AssetUnusable
+"""Failures of anybody but the node."""
 
 
 class Running:
@@ -362,17 +366,22 @@ class Running:
         await self._close(status)
 
     async def _fail(self, error: NodeError) -> None:
-        """Ends the run as failed. Charged only if earlier rounds were given and the failure is the caller's own."""
+        """Ends the run as failed. Earlier rounds were given, and are charged unless it is the node that fails.
+
+        Whatever makes a later one fail, a caller may be able to bring it about: with outputs that break or delay it, or
+        with so many calls that the provider refuses more.
+        """
         self._access.ended(error.code)
         self.facts["error"] = error.code
-        codes = {"last_error": {"code": _error_code(error), "message": error.message}}
         if self._ending is not None and self._charge is None and not isinstance(error, LedgerUnavailable):
             await self._end(self._ending)
             return
         self._stop_all("failed")
-        if isinstance(error, BadRequest | ProviderRejected) and self._progress.rounds and self._charge is None:
+        message = error.message
+        if isinstance(error, _ANOTHERS) and self._progress.rounds and self._charge is None:
             self._charge = await self._access.charge(self._progress.usage, hung_up=self.hung_up)
-        self.run.update(codes)
+            message = message.replace("Nothing was charged", "The run's earlier answers were charged")
+        self.run["last_error"] = {"code": _error_code(error), "message": message}
         await self._close("failed")
 
     async def _close(self, status: str) -> None:
