@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 import yarl
 
-from tests.attacks.verbs import VERBS, Verb
+from tests.attacks.verbs import VERBS, WITH_FILES, Verb
 from tests.selling import Market, Sold
 from tests.world import World
 
@@ -150,6 +150,46 @@ async def test_a_thousand_attempts_at_somebody_elses_objects_find_nothing(tenant
     assert tried == {(verb.method, verb.path) for verb in VERBS}
     assert await possessions(victim) == before
     assert await attacker.sold.left() == credits
+
+
+NOBODYS = {
+    "/v1/assistants/{}": "assistants are on the chain for everybody to see",
+    "/v1/vouchers/{}": "a plan's id, under which everybody has an account of their own: see test_receipts.py",
+}
+
+
+async def test_every_route_that_takes_an_id_is_attacked(world: World) -> None:
+    async with aiohttp.ClientSession() as http, http.get(f"{world.node.url}/openapi.json") as answer:
+        paths = (await answer.json())["paths"]
+    routes = {
+        (verb.upper(), _KIND.sub("{}", re.sub(r"\{\w+\}", "{id}", path)))
+        for path, verbs in paths.items()
+        for verb in verbs
+        if "{" in path and path.startswith(("/v1/", "/auth/")) and not path.startswith("/v1/models")
+    }
+    attacked = {(verb.method, _KIND.sub("{}", verb.path.partition("?")[0])) for verb in VERBS}
+    assert {route for route in routes - attacked if route[1] not in NOBODYS} == set()
+
+
+@pytest.mark.parametrize("message", WITH_FILES, ids=["shown", "attached"])
+async def test_somebody_elses_file_in_a_thread_reaches_no_assistant(
+    tenants: tuple[Tenant, Tenant], message: Json
+) -> None:
+    victim, attacker = tenants
+    answers = []
+    for file in (victim.ids["file"][0], other(victim.ids["file"][0])):
+        said = orjson.loads(fill(orjson.dumps(message).decode(), {"file": file}))
+        for first, then in (([said], []), ([], [said])):
+            status, text, _ = await attacker.send("POST", "/v1/threads", {"messages": first})
+            thread = orjson.loads(text)["id"]
+            for one in then:
+                status, _, _ = await attacker.send("POST", f"/v1/threads/{thread}/messages", one)
+            assert status == 200
+            asked = {"assistant_id": attacker.ids["did"][0]}
+            status, text, _ = await attacker.send("POST", f"/v1/threads/{thread}/runs", asked)
+            answers.append((status, text.replace(file, "<file>")))
+    assert len(set(answers)) == 1
+    assert answers[0][0] in (400, 404)
 
 
 async def possessions(tenant: Tenant) -> list[Any]:

@@ -26,7 +26,11 @@ _FILE = [{"role": "user", "content": [{"type": "input_file", "file_id": "{file}"
 _PICTURE = [{"role": "user", "content": [{"type": "input_image", "file_id": "{file}"}]}]
 _USER = {"role": "user", "content": "hello"}
 _SHOWN = {"role": "user", "content": [{"type": "image_file", "image_file": {"file_id": "{file}"}}]}
+_CHAT_FILE = {"role": "user", "content": [{"type": "file", "file": {"file_id": "{file}"}}]}
 _ATTACHED = {**_USER, "attachments": [{"file_id": "{file}", "tools": [{"type": "file_search"}]}]}
+
+WITH_FILES = [_SHOWN, _ATTACHED]
+"""Messages that name a file. A thread takes them as they are: whose file it is counts when a run looks at it."""
 
 VERBS = [
     # responses
@@ -45,6 +49,8 @@ VERBS = [
     Verb("POST", "/v1/responses", {**_RESPONSE, "input": _PICTURE, "store": False}),
     Verb("POST", "/v1/responses/input_tokens", {**_RESPONSE, "previous_response_id": "{response}"}),
     Verb("POST", "/v1/responses/input_tokens", {**_RESPONSE, "conversation": "{conversation}"}),
+    Verb("POST", "/v1/responses/input_tokens", {**_RESPONSE, "input": _FILE}),
+    Verb("GET", "/v1/responses/{response}/input_items?after={item}"),
     # conversations
     Verb("GET", "/v1/conversations/{conversation}"),
     Verb("POST", "/v1/conversations/{conversation}", {"metadata": {"owned": "yes"}}),
@@ -56,6 +62,7 @@ VERBS = [
     Verb("GET", "/v1/conversations/{conversation}/items/{item}"),
     Verb("DELETE", "/v1/conversations/{conversation}/items/{item}"),
     Verb("GET", "/v1/conversations/{conversation}/items?after={item}"),
+    Verb("POST", "/v1/conversations/{conversation}/items", {"items": _FILE}),
     # files
     Verb("GET", "/v1/files/{file}"),
     Verb("GET", "/v1/files/{file}/content"),
@@ -66,6 +73,9 @@ VERBS = [
     Verb("POST", "/v1/chat/completions/{completion}", {"metadata": {"owned": "yes"}}),
     Verb("DELETE", "/v1/chat/completions/{completion}"),
     Verb("GET", "/v1/chat/completions/{completion}/messages"),
+    Verb("GET", "/v1/chat/completions?after={completion}"),
+    Verb("POST", "/v1/chat/completions", {"model": "{did}", "messages": [_CHAT_FILE]}),
+    Verb("POST", "/v1/chat/completions", {"model": "{did}", "messages": [_CHAT_FILE], "stream": True, "store": True}),
     # the Assistants API
     Verb("GET", "/v1/threads/{thread}"),
     Verb("POST", "/v1/threads/{thread}", {"metadata": {"owned": "yes"}}),
@@ -88,9 +98,12 @@ VERBS = [
     ),
     Verb("GET", "/v1/threads/{thread}/runs/{run}/steps"),
     Verb("GET", "/v1/threads/{thread}/runs/{run}/steps/{step}"),
+    Verb("POST", "/v1/threads/{thread}/runs", {"assistant_id": "{did}", "additional_messages": [_ATTACHED]}),
     Verb("GET", "/v1/threads/{thread}/messages?run_id={run}"),
     Verb("GET", "/v1/threads/{thread}/messages?before={message}"),
     Verb("GET", "/v1/threads/{thread}/runs?after={run}"),
+    Verb("GET", "/v1/threads/{thread}/runs?before={run}"),
+    Verb("GET", "/v1/threads/{thread}/runs/{run}/steps?after={step}"),
     Verb("GET", "/v1/threads/{thread}/runs/{run}/steps?before={step}"),
     Verb("POST", "/v1/threads/runs", {"assistant_id": "{did}", "thread": {"messages": [_SHOWN]}}),
     Verb("POST", "/v1/threads/runs", {"assistant_id": "{did}", "thread": {"messages": [_ATTACHED]}}),
