@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import openai
@@ -14,6 +15,7 @@ import pytest_asyncio
 from openai.types.conversations import Conversation, ConversationDeletedResource, ConversationItem, ConversationItemList
 from openai.types.responses import Response
 from openai.types.responses.response_item_list import ResponseItemList
+from pydantic import BaseModel
 
 from nvm_chain.policy import Policy
 from tests.openai_clients import CLIENTS, Client, Refused, open_client
@@ -146,6 +148,29 @@ async def test_functions_are_called_and_answered_over_the_response_before(shop: 
     assert [(item["type"], item["call_id"]) for item in listed] == [("function_call_output", call["call_id"])]
     after = await api.call("responses.create", input="hello", previous_response_id=told["id"], **ask)
     assert text(after) == "You said: hello"
+
+
+@every_dialect
+async def test_the_synchronous_clients_parse_goes_round_with_a_tool(shop: Shop, dialect: str) -> None:
+    class Weather(BaseModel):
+        city: str
+
+    sold = await shop.sold(dialect)
+    tools: Any = [openai.pydantic_function_tool(Weather, name="weather")]
+
+    def talk() -> str:
+        with openai.OpenAI(base_url=sold.url, api_key=sold.key, max_retries=0) as client:
+            said: Any = [user('[[call weather {"city": "Oslo"}]]')]
+            asked = client.responses.parse(model=str(sold.did), input=said, tools=tools, store=False)
+            (call,) = (item for item in asked.output if item.type == "function_call")
+            assert call.parsed_arguments == Weather(city="Oslo")
+            said += [*asked.output, {"type": "function_call_output", "call_id": call.call_id, "output": "rain"}]
+            told = client.responses.parse(model=str(sold.did), input=said, tools=tools, store=False)
+            parsed = client.responses.parse(model=str(sold.did), input="words", text_format=Weather)
+            assert isinstance(parsed.output_parsed, Weather)
+            return told.output_text
+
+    assert await asyncio.to_thread(talk) == "weather returned rain"
 
 
 @every_dialect
@@ -444,6 +469,26 @@ async def test_who_holds_no_plan_keeps_nothing(shop: Shop, world: World) -> None
             with pytest.raises(Refused) as caught:
                 await api.call(method, **given)
             assert (caught.value.status, caught.value.code) == (402, "plan_required")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("responses/resp_1", "responses/resp_1?stream=true", "responses/resp_1/input_items"),
+        *("conversations/conv_1", "conversations/conv_1/items", "conversations/conv_1/items/msg_1"),
+        *("chat/completions", "chat/completions/chatcmpl-1", "chat/completions/chatcmpl-1/messages"),
+        *("files", "files/file-1", "files/file-1/content"),
+        *("threads/thread_1", "threads/thread_1/messages", "threads/thread_1/runs/run_1/steps"),
+    ],
+)
+async def test_who_holds_no_plan_reads_nothing_and_may_delete(shop: Shop, world: World, path: str) -> None:
+    nobody = replace(await shop.sold("responses"), key=await world.login(await world.wallet()))
+    async with nobody.http() as http:
+        async with http.get(f"{nobody.url}/{path}") as answer:
+            assert (answer.status, (await answer.json())["error"]["code"]) == (402, "plan_required")
+        if path in ("responses/resp_1", "conversations/conv_1", "files/file-1", "threads/thread_1"):
+            async with http.delete(f"{nobody.url}/{path}") as answer:
+                assert answer.status == 404
 
 
 @every_client
