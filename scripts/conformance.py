@@ -89,17 +89,22 @@ def tables(seen: Iterable[Cell]) -> str:
         head = "| endpoint | " + " | ".join(f"`{dialect}`" for dialect in DIALECTS) + " |"
         lines += [f"## {surface}", "", head, "|---|" + "---|" * len(DIALECTS)]
         for endpoint in rows:
-            shown_cells = [_cell(told[endpoint, dialect] | told[endpoint, "any"]) for dialect in DIALECTS]
+            shown_cells = [_cell(told[endpoint, dialect], told[endpoint, "any"]) for dialect in DIALECTS]
             lines.append(f"| `{endpoint}` | " + " | ".join(shown_cells) + " |")
         lines.append("")
     return "\n".join(lines)
 
 
-def _cell(told: set[tuple[bool, str]]) -> str:
-    """The clients that it was shown with; a refusal only where nothing else was shown."""
+def _cell(told: set[tuple[bool, str]], elsewhere: set[tuple[bool, str]]) -> str:
+    """The clients that it was shown with; a refusal only where nothing else was shown.
+
+    elsewhere: shown over one dialect, whichever it was: in italics.
+    """
     for refused in (False, True):
         letters = "".join(LETTERS[client] for client in CLIENTS if (refused, client) in told)
-        if letters:
+        more = "".join(LETTERS[client] for client in CLIENTS if (refused, client) in elsewhere - told)
+        if letters or more:
+            letters += f"*{more}*" if more else ""
             return f"400 ({letters})" if refused else letters
     return "–"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -12,6 +12,7 @@ from openai.types.beta import Assistant, Thread, ThreadDeleted
 from openai.types.beta.threads import Message, MessageDeleted, Run
 from openai.types.beta.threads.runs import RunStep
 
+from nvm_chain.definition import DIALECTS
 from tests.assistants import WEATHER_CALL, Shop, Sold, open_shop
 from tests.openai_clients import CLIENTS, Client, Refused, open_client
 from tests.provider.conforms import assert_conforms
@@ -23,6 +24,7 @@ pytestmark = [
 ]
 THREAD, MESSAGE, RUN = "/v1/threads/{id}", "/v1/threads/{id}/messages/{message}", "/v1/threads/{id}/runs/{run}"
 Json = dict[str, Any]
+ByDialect = Callable[[str, str], Awaitable[tuple[Sold, Client]]]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -34,6 +36,22 @@ async def shop(world: World) -> AsyncIterator[Shop]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def sold(shop: Shop) -> Sold:
     return await shop.sell()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def by_dialect(shop: Shop, sold: Sold) -> AsyncIterator[ByDialect]:
+    """An assistant of each dialect, and a client of its subscriber's."""
+    known: dict[str, Sold] = {"responses": sold}
+    async with AsyncExitStack() as stack:
+
+        async def find(dialect: Any, client: str) -> tuple[Sold, Client]:
+            if dialect not in known:
+                known[dialect] = await shop.sell(dialect)
+            found = known[dialect]
+            opened = open_client(client, f"{found.node.url}/v1", found.key)
+            return found, await stack.enter_async_context(opened)
+
+        yield find
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -134,10 +152,10 @@ async def test_messages_are_added_listed_changed_and_deleted(clients: dict[str, 
 @pytest.mark.conformance(f"POST {RUN}/submit_tool_outputs", f"POST {THREAD}/runs", f"POST {RUN}/cancel")
 @pytest.mark.conformance(f"GET {RUN}/steps", f"GET {RUN}/steps/{{step}}")
 @every_client
-async def test_a_run_with_a_tool_round_from_beginning_to_end(
-    sold: Sold, clients: dict[str, Client], client: str
-) -> None:
-    api, before = clients[client], await sold.left()
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_run_with_a_tool_round_from_beginning_to_end(by_dialect: ByDialect, client: str, dialect: str) -> None:
+    sold, api = await by_dialect(dialect, client)
+    before = await sold.left()
     run = await api.call(
         "beta.threads.create_and_run",
         assistant_id=sold.id,
@@ -183,7 +201,7 @@ async def test_a_run_with_a_tool_round_from_beginning_to_end(
         assert_conforms(RunStep, step)
     assert [step["type"] for step in steps] == ["message_creation", "tool_calls"]
     assert steps[1]["step_details"]["tool_calls"][0]["function"]["output"] == "snow"
-    assert run["usage"]["total_tokens"] == sum(step["usage"]["total_tokens"] for step in steps)
+    assert run["usage"]["total_tokens"] == sum(step["usage"]["total_tokens"] for step in steps if step["usage"])
     one = await api.call("beta.threads.runs.steps.retrieve", steps[0]["id"], thread_id=thread, run_id=run["id"])
     assert one == steps[0]
     answers = await api.events("beta.threads.messages.list", thread, run_id=run["id"])
@@ -210,8 +228,9 @@ async def test_a_run_with_a_tool_round_from_beginning_to_end(
 
 @pytest.mark.conformance("POST /v1/threads/runs", f"POST {THREAD}/runs", f"POST {RUN}/submit_tool_outputs")
 @every_client
-async def test_streams_end_where_the_run_does(sold: Sold, clients: dict[str, Client], client: str) -> None:
-    api = clients[client]
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_streams_end_where_the_run_does(by_dialect: ByDialect, client: str, dialect: str) -> None:
+    sold, api = await by_dialect(dialect, client)
     events = await api.events(
         "beta.threads.create_and_run",
         assistant_id=sold.id,

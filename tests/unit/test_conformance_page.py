@@ -43,5 +43,5 @@ def test_a_cell_names_clients_and_refusals_only_where_nothing_else_was_shown() -
         Cell("GET /v1/files", "http", "chat", True),
     ]
     text = conformance.tables(seen)
-    assert "| `GET /v1/models` | N | N | SN | N |" in text
+    assert "| `GET /v1/models` | *N* | *N* | S*N* | *N* |" in text
     assert "| `GET /v1/files` | – | – | 400 (H) | – |" in text
