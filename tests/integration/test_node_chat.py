@@ -318,12 +318,13 @@ async def test_what_the_helpers_made_of_an_answer_goes_back_with_the_tools_outpu
     ask: Json = {"model": str(sold.did), "tools": [openai.pydantic_function_tool(Weather, name="weather")]}
     said: list[Any] = [{"role": "user", "content": '[[call weather {"city": "Oslo"}]]'}]
     async with openai.AsyncOpenAI(base_url=sold.url, api_key=sold.key) as client:
+        answer: Any
         if how == "parse":
             answer = (await client.chat.completions.parse(messages=said, **ask)).choices[0].message
         else:
             async with client.chat.completions.stream(messages=said, **ask) as stream:
                 answer = (await stream.get_final_completion()).choices[0].message
-        (call,) = answer.tool_calls or ()
+        (call,) = answer.tool_calls
         assert call.function.parsed_arguments == Weather(city="Oslo")
         said += [answer, {"role": "tool", "tool_call_id": call.id, "content": "rain"}]
         told = await client.chat.completions.parse(messages=said, **ask)
