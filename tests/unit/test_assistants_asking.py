@@ -112,6 +112,7 @@ def test_complaints_use_the_old_names() -> None:
     assert (told.param, told.message) == ("max_completion_tokens", "`max_completion_tokens` is too large.")
     assert asking.in_old_words(InvalidValue("no images", param="input[2].content[0]")).param == "thread"
     assert asking.in_old_words(InvalidValue("x", param="temperature")).param == "temperature"
+    assert asking.in_old_words(InvalidValue("x", param="tools[0].type"), []).param == "tools[0].type"
     tools: list[Json] = [{"type": "file_search"}, {"type": "function", "function": {"name": "f"}}]
     told = asking.in_old_words(InvalidValue("`tools[0].name` is taken.", param="tools[0].name"), tools)
     assert (told.param, told.message) == ("tools[1].function.name", "`tools[1].function.name` is taken.")

@@ -179,7 +179,7 @@ _OLD_NAMES = {
     "text": "response_format",
     "reasoning": "reasoning_effort",
 }
-_TOOL = re.compile(r"tools\[(\d+)\](\..+)")
+_TOOL = re.compile(r"tools\[(\d+)\]\.(?!type)(.+)")
 
 
 def responses_request(asked: Json, definition: Definition) -> Json:
@@ -225,7 +225,7 @@ def in_old_words(error: BadRequest, tools: Sequence[Json] = ()) -> BadRequest:
     param = error.param or ""
     if found := _TOOL.fullmatch(param):
         places = [number for number, tool in enumerate(tools) if tool["type"] == "function"]
-        where = f"tools[{places[int(found[1])]}]" + ("" if found[2] == ".type" else ".function") + found[2]
+        where = f"tools[{places[int(found[1])]}].function.{found[2]}"
         return type(error)(error.message.replace(param, where), param=where, extras=error.extras)
     if param.startswith("input"):
         return type(error)(f"The thread's messages: {error.message}", param="thread", extras=error.extras)
