@@ -166,6 +166,32 @@ async def test_a_run_of_a_deleted_thread_leaves_nothing_behind(shelf: Shelf) -> 
     assert [one async for one in shelf.all("message", made.id)] == []
 
 
+async def test_a_run_that_is_being_kept_just_now_does_not_count_as_deleted(shelf: Shelf) -> None:
+    """Somebody looks whether it was deleted before it is there: its thread went with it once."""
+    made = await thread(shelf, "hello")
+    value = shapes.run(new_id("run_"), made.id, 1, 600, "asst_1", "did:nv:1", {})
+    new = shelf.new("run", value, made.id, owner=shelf.objects.owner, progress=Progress({}).json())
+    cancelled: list[bool] = []
+    record = Record(shelf, new, value, Progress({}), lambda: cancelled.append(True))
+    await record.look()
+    await shelf.add(made.id, new)
+    record.goes_on_from(replace(new, version=1))
+    value["status"] = "in_progress"
+    await record.save()
+    await record.look()
+    assert cancelled == []
+    assert (await shelf.run(made.id, new.id)).data["run"]["status"] == "in_progress"
+
+
+async def test_a_run_that_is_missing_takes_no_thread_along(shelf: Shelf) -> None:
+    made = await thread(shelf, "hello")
+    stored = await run(shelf, made)
+    record = Record(shelf, stored, stored.data["run"], Progress({}), lambda: None)
+    await shelf.objects.delete(ALICE, "run", stored.id)
+    await record.save()
+    assert texts([one async for one in shelf.all("message", made.id)]) == ["hello"]
+
+
 # ------------------------------------------------------------------------------------------------------------- usage
 
 

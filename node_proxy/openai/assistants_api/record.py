@@ -54,13 +54,16 @@ class Record:
                     self._stored = saved
                     return
                 await self._catch_up()
-            # The thread was deleted meanwhile: so is what was made in it since.
-            await objects.delete(self._shelf.subscriber, "thread", self._stored.parent)
+            # Deleted meanwhile, with its thread: so is what was made in it since.
+            thread = self._stored.parent
+            if await objects.get(self._shelf.subscriber, "thread", thread) is None:
+                await objects.delete(self._shelf.subscriber, "thread", thread)
 
     async def look(self) -> None:
         """Works in what others changed. Raises TakenOver, StorageUnavailable."""
         async with self._busy:
-            if not self.deleted:
+            # Held before it is kept: until then it isn't there, and wasn't deleted.
+            if self._stored.version and not self.deleted:
                 await self._catch_up()
 
     async def _catch_up(self) -> None:
