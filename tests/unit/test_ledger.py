@@ -807,3 +807,22 @@ async def test_a_batch_with_as_many_entries_as_it_may_have_takes_no_others(
     assert batch.calls + sum(one.calls for one in await ledger.backlog(expiring_before=0)) == 5
     assert batch.calls == (3 if batch.entries[0].subscriber == ALICE.subscriber else 2)
     assert (await ledger.audit()).clean
+
+
+async def test_the_log_is_copied_into_the_file_and_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite's own way is off: it would let a charge wait for the copy."""
+    monkeypatch.setattr("node_proxy.ledger.sqlite.LOGGED", 10)
+    path = tmp_path / "ledger.db"
+    async with open_ledger(str(path), serving=True) as ledger:
+        await ledger.advance(checkpoint(1), [snapshot(ALICE, 10_000)])
+        for _ in range(600):
+            await charge(ledger, ALICE, 1)
+        log = path.with_name("ledger.db-wal").stat().st_size
+        assert log < 2_000_000  # some 25,000 bytes a charge
+        (tmp_path / "copy.db").write_bytes(path.read_bytes())
+    # Without the log, as far as the last copy: nothing but the tail is missing.
+    with sqlite3.connect(tmp_path / "copy.db") as db:
+        assert db.execute("SELECT COUNT(*) FROM charges").fetchone()[0] > 400
+    async with open_ledger(str(path), serving=True) as ledger:
+        assert (await ledger.standing(ALICE)).captured == 600
+        assert (await ledger.audit()).clean
