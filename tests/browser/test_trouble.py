@@ -348,6 +348,6 @@ async def test_a_chain_that_is_gone_is_named(world: World, browser: Browser) -> 
         await expect(page.get_by_text("The chain can’t be asked at the moment").first).to_be_visible()
         await expect(page.get_by_text("This transaction would fail")).to_have_count(0)
         await tab.shot("chain-gone")
-        await page.get_by_role("button", name="Try again").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Try again").click()
         await expect(page.get_by_text("The chain can’t be asked at the moment").first).to_be_visible()
         tab.check()
