@@ -40,6 +40,7 @@ _ERROR_CODES = frozenset(
 )
 _STATUS = frozenset({"completed", "failed", "in_progress", "cancelled", "queued", "incomplete"})
 _INCOMPLETE = frozenset({"max_output_tokens", "content_filter"})
+_PHASES = frozenset({"commentary", "final_answer"})
 
 
 _RESPONSE: Json = {
@@ -97,7 +98,7 @@ class Face:
         shown = _RESPONSE.copy()
         shown["id"] = self._ids.public(get("id"), "resp_")
         shown["created_at"] = _number(get("created_at"))
-        shown["completed_at"] = _scalar(self, get("completed_at"))
+        shown["completed_at"] = _number(get("completed_at")) or None
         shown["status"] = _known(get("status"), _STATUS)
         if error is not None and isinstance(error, dict):
             shown["error"] = _error(error)
@@ -324,7 +325,8 @@ def _count(value: object) -> int:
 
 
 def _number(value: object) -> int | float:
-    return value if type(value) is int or type(value) is float else 0
+    """A time, within what JSON numbers can say exactly."""
+    return value if (type(value) is int or type(value) is float) and 0 <= value < 2**53 else 0
 
 
 def _scalar(_: Face, value: Any) -> Any:
@@ -337,6 +339,10 @@ def _text(_: Face, value: Any) -> str:
 
 def _texts(_: Face, value: Any) -> list[str]:
     return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
+
+
+def _phase(_: Face, value: Any) -> str | None:
+    return _known(value, _PHASES)
 
 
 def _nothing(_: Face, __: Any) -> None:
@@ -450,7 +456,7 @@ def _message(face: Face, value: Json) -> Json:
         "status": status if status in _STEPS else "completed",
     }
     if "phase" in value:
-        shown["phase"] = _scalar(face, value["phase"])
+        shown["phase"] = _phase(face, value["phase"])
     return shown
 
 
@@ -459,7 +465,7 @@ _part = _by_type(output_text=_output_text, refusal=_object(refusal=_text))
 _summary = _by_type(summary_text=_object(text=_text))
 _parts = _list(_part)
 _status = _one_of(*_STEPS)
-_tool_status = _one_of("completed", "in_progress", "searching", "interpreting", "generating", "failed", "incomplete")
+_search_status = _one_of("completed", "in_progress", "searching", "failed", "incomplete")
 _search_action = _by_type(
     search=_object(query=_text, queries=_texts, sources=_Optional(_list(_by_type(url=_object(url=_text))))),
     open_page=_object(url=_text),
@@ -472,7 +478,7 @@ def _web_search(face: Face, value: Json) -> Json:
     return {
         "id": face._ids.public(value.get("id"), "ws_"),
         "action": action,
-        "status": _tool_status(face, value.get("status")),
+        "status": _search_status(face, value.get("status")),
     }
 
 
@@ -482,11 +488,17 @@ _ITEMS: dict[str, Rule] = {
     "function_call": _object(id=_id("fc_"), call_id=_id("call_"), name=_text, arguments=_text, status=_status),
     "custom_tool_call": _object(id=_id("ctc_"), call_id=_id("call_"), name=_text, input=_text),
     "web_search_call": _web_search,
-    "file_search_call": _object(id=_id("fs_"), queries=_texts, status=_tool_status, results=_Optional(_nothing)),
+    "file_search_call": _object(id=_id("fs_"), queries=_texts, status=_search_status, results=_Optional(_nothing)),
     "code_interpreter_call": _object(
-        id=_id("ci_"), code=_Optional(_text), container_id=_id("cntr_"), outputs=_nothing, status=_tool_status
+        id=_id("ci_"),
+        code=_Optional(_text),
+        container_id=_id("cntr_"),
+        outputs=_nothing,
+        status=_one_of("completed", "in_progress", "interpreting", "failed", "incomplete"),
     ),
-    "image_generation_call": _object(id=_id("ig_"), result=_Optional(_text), status=_tool_status),
+    "image_generation_call": _object(
+        id=_id("ig_"), result=_Optional(_text), status=_one_of("completed", "in_progress", "generating", "failed")
+    ),
 }
 _item = _by_type(**_ITEMS)
 _items = _list(_item)

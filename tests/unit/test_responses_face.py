@@ -23,7 +23,7 @@ from node_proxy.openai.face import (
     _one_of,
     _Optional,
     _part,
-    _scalar,
+    _phase,
 )
 from node_proxy.openai.ids import IdMap, safety_identifier
 from node_proxy.openai.metering import read_usage
@@ -570,7 +570,7 @@ def test_a_message_written_out_is_what_its_rules_say(value: dict[str, Any], part
         content=_list(_part),
         role=_one_of("assistant"),
         status=_one_of("completed", "in_progress", "incomplete"),
-        phase=_Optional(_scalar),
+        phase=_Optional(_phase),
     )
     face = Face(IdMap(SECRET, OWNER, SUBSCRIBER), DID, {})
     assert orjson.dumps(_message(face, value)) == orjson.dumps(rules(face, value))
