@@ -112,8 +112,7 @@ class Chunks:
             name, tool, member = _INPUTS[kind]
             return self._argue(shown["output_index"], tool, member, shown[name], shown)
         if kind == "response.created":
-            response = shown["response"]
-            self._head |= {"id": completion_id(response["id"]), "created": int(response["created_at"])}
+            self._name(shown["response"])
         elif kind == "response.output_item.added" and (call := _call(shown["item"])):
             return self._call(shown["output_index"], call)
         elif kind == "response.output_item.done":
@@ -123,12 +122,17 @@ class Chunks:
     def end(self, response: Mapping[str, Any]) -> bytes:
         """The last chunks, for the finished response as the public face shows it."""
         told = b""
+        if not self._head["id"]:
+            self._name(response)
         if not self._begun:  # by a provider that sends nothing but the end
             told = b"".join(self._item(index, item) for index, item in enumerate(response["output"]))
         told += self._begin("") + self._chunk({}, reason=_reason(response))
         if self._usage:
             told += _data({**self._head, "choices": [], "usage": usage(response["usage"])})
         return told + DONE
+
+    def _name(self, response: Mapping[str, Any]) -> None:
+        self._head |= {"id": completion_id(response["id"]), "created": int(response["created_at"])}
 
     # Some providers leave out deltas, or every event but the last. Whatever a text is told by, it is told once.
 
