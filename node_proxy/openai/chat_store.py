@@ -19,6 +19,9 @@ Json = dict[str, Any]
 
 KIND = "chat.completion"
 
+_SHOWN = ("role", "name", "refusal", "tool_call_id")
+"""Members of a kept message that are shown as they were sent. Annotations and what clients' helpers add aren't."""
+
 _METADATA = checks.record({"metadata": checks.metadata}, "metadata")
 
 
@@ -128,4 +131,9 @@ def _kept_message(id: str, number: int, message: Json) -> Json:
     """A message as the list of stored messages shows it."""
     content = message.get("content")
     text, parts = (content, None) if isinstance(content, str | None) else (None, content)
-    return {**message, "id": f"{id}-{number}", "content": text, "content_parts": parts}
+    shown = {name: message[name] for name in _SHOWN if message.get(name) is not None}
+    if calls := message.get("tool_calls"):
+        shown["tool_calls"] = [{name: call[name] for name in ("id", "type", "function")} for call in calls]
+        for call in shown["tool_calls"]:
+            call["function"] = {name: call["function"][name] for name in ("name", "arguments")}
+    return {**shown, "id": f"{id}-{number}", "content": text, "content_parts": parts}
