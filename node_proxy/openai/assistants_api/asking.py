@@ -73,10 +73,12 @@ _schema = record(
 _function = record(
     {"name": text(64, least=1), "description": text(), "parameters": checks.mapping, "strict": flag}, "name"
 )
+_ranking = record({"score_threshold": number(0, 1), "ranker": one_of("auto", "default_2024_08_21")}, "score_threshold")
+_file_search = record({"max_num_results": whole(1, 50), "ranking_options": _ranking})
 _tool = tagged(
     function=record({"type": checks.anything, "function": _function}, "function"),
     code_interpreter=record({"type": checks.anything}),
-    file_search=record({"type": checks.anything, "file_search": checks.mapping}),
+    file_search=record({"type": checks.anything, "file_search": _file_search}),
 )
 _named = tagged(
     function=record({"type": checks.anything, "function": record({"name": text(64, least=1)}, "name")}, "function")
