@@ -20,6 +20,14 @@ def assert_conforms(wanted: Any, payload: Any) -> None:
     assert not unknown, f"fields that the type doesn't have: {unknown}"
 
 
+def assert_round_trips(wanted: Any, payload: Any) -> None:
+    """As assert_conforms; and what the type writes out again is the same JSON."""
+    assert_conforms(wanted, payload)
+    adapter, data = _adapter(wanted), orjson.dumps(payload)
+    again = adapter.dump_json(adapter.validate_json(data, strict=True), by_alias=True, exclude_unset=True)
+    assert orjson.loads(again) == orjson.loads(data)
+
+
 @functools.cache
 def _adapter(wanted: Any) -> pydantic.TypeAdapter[Any]:
     """Built once: that of a union of fifty events takes much longer than its use."""
