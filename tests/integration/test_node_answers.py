@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
@@ -111,8 +113,8 @@ async def test_the_client_s_own_retries_after_a_timeout_get_the_answer_for_one_c
 
 
 LOST: list[tuple[str, dict[str, Any]]] = [
-    ("/v1/responses", {"input": "hello", "background": True}),
-    ("/v1/responses", {"input": "hello", "background": True, "stream": True}),
+    ("/v1/responses", {"input": "[[wait 1]] hello", "background": True}),
+    ("/v1/responses", {"input": "[[wait 1]] hello", "background": True, "stream": True}),
     ("/v1/threads/runs", {"thread": {"messages": [{"role": "user", "content": "hello"}]}}),
     ("/v1/threads/runs", {"thread": {"messages": [{"role": "user", "content": "hello"}]}, "stream": True}),
 ]
@@ -137,14 +139,16 @@ async def test_what_goes_on_after_its_answer_is_begun_once_for_all_tries(
 async def hang_up(buyer: Buyer, path: str, body: dict[str, Any]) -> None:
     """Sends the first try, and closes the connection as soon as the node has all of it: sooner, and it isn't begun."""
     node, data = urlsplit(buyer.world.node.url), orjson.dumps(body)
-    _, writer = await asyncio.open_connection(node.hostname, node.port)
     head = f"POST {path} HTTP/1.1\r\nHost: {node.netloc}\r\nAuthorization: Bearer {buyer.key}\r\n"
     head += f"Content-Type: application/json\r\nX-Stainless-Retry-Count: 0\r\nContent-Length: {len(data)}\r\n\r\n"
-    writer.write(head.encode() + data[:-1])
-    await writer.drain()
-    await asyncio.sleep(0.5)  # the node waits for the last byte
-    writer.write(data[-1:])
-    writer.close()
+
+    def send() -> None:  # without an event loop, which would close the connection a turn later
+        with socket.create_connection((node.hostname, node.port)) as connection:
+            connection.sendall(head.encode() + data[:-1])
+            time.sleep(0.5)  # the node waits for the last byte
+            connection.sendall(data[-1:])
+
+    await asyncio.to_thread(send)
 
 
 async def charged(buyer: Buyer, before: int) -> bool:
