@@ -153,6 +153,7 @@ async def test_a_session_that_ended_leads_to_signing_in_again(world: World, brow
         await tab.connect()
         await page.get_by_role("button", name="Sign in", exact=True).click()
         await expect(page.get_by_role("heading", name="New API key")).to_be_visible()
+        await page.wait_for_load_state("networkidle")  # else what is under way may notice it first
         await page.context.clear_cookies()
         await page.get_by_role("button", name="Create key").click()
         await page.get_by_role("button", name="Sign in", exact=True).click()
