@@ -78,6 +78,16 @@ class Tab:
         await button.click()
         await button.wait_for(state="detached")
 
+    async def buy_and_sign_in(self) -> None:
+        """From an assistant's page: buys its plan, then signs in where keys are made."""
+        page = self.page
+        await page.get_by_role("button", name="Buy", exact=True).click()
+        await page.get_by_role("button", name="Continue").click()
+        await self.confirm()
+        await page.get_by_role("link", name="Create a key").click()
+        await page.get_by_role("button", name="Sign in", exact=True).click()
+        await expect(page.get_by_role("heading", name="New API key")).to_be_visible()
+
     async def shot(self, name: str, of: Locator | None = None) -> None:
         """Takes a picture for the documentation, of all or of an element, where NVM_SCREENSHOTS is set."""
         if os.environ.get("NVM_SCREENSHOTS"):

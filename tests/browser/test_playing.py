@@ -92,12 +92,7 @@ async def test_a_contract_wallet_buys_and_signs_in(world: World, browser: Browse
         page = tab.page
         await tab.go(f"a/{did}")
         await tab.connect()
-        await page.get_by_role("button", name="Buy", exact=True).click()
-        await page.get_by_role("button", name="Continue").click()
-        await tab.confirm()
-        await page.get_by_role("link", name="Create a key").click()
-        await page.get_by_role("button", name="Sign in", exact=True).click()
-        await expect(page.get_by_role("heading", name="New API key")).to_be_visible()
+        await tab.buy_and_sign_in()
         await page.get_by_role("tab", name="Playground").click()
         await page.get_by_label("Your message").fill("hello")
         await page.get_by_role("button", name="Ask").click()

@@ -102,12 +102,7 @@ async def test_it_works_below_a_path(world: World, browser: Browser) -> None:
         await tab.go()
         await page.get_by_role("link", name="Below a path").click()
         await tab.connect()
-        await page.get_by_role("button", name="Buy", exact=True).click()
-        await page.get_by_role("button", name="Continue").click()
-        await tab.confirm()
-        await page.get_by_role("link", name="Create a key").click()
-        await page.get_by_role("button", name="Sign in", exact=True).click()
-        await expect(page.get_by_role("heading", name="New API key")).to_be_visible()
+        await tab.buy_and_sign_in()
         await page.get_by_role("button", name="Create key").click()
         await expect(page.get_by_text("Your new key")).to_be_visible()
         await page.reload()  # the session holds
