@@ -11,10 +11,12 @@ import atexit
 import logging
 import re
 import sys
+import threading
 from collections import deque
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TextIO, cast
 
 import orjson
 import structlog
@@ -82,58 +84,112 @@ class Lines:
         if not _form["info"]:
             return
         if _form["json"]:
-            now = datetime.now(UTC)
-            line = {"part": self._part, **fields, "event": self._event, "level": "info", "timestamp": now}
-            raw = orjson.dumps(line, default=_plain, option=orjson.OPT_UTC_Z)
+            raw = _json_line({"part": self._part, **fields, "event": self._event, "level": "info"})
             if any(start in raw for start in _STARTS):
                 # What is masked has no quotes and backslashes in it, so the line stays JSON.
                 raw = _LOOKS_SECRET_BYTES.sub(_MASKED, raw)
-            _write_soon(raw)
+            _output.write_soon(raw.decode())
         else:
             get(self._part).info(self._event, **fields)
 
 
+class _Output:
+    """stderr, as a file for loggers. While a `beside` lasts a thread writes what they say, in the same order.
+
+    So calls don't wait for whoever reads it, and reads it slowly or not at all.
+    """
+
+    MOST = 100_000
+    """Pieces of text that wait; what comes on top of them is dropped and counted."""
+
+    def __init__(self) -> None:
+        self._texts: deque[str] = deque()
+        self._dropped = 0
+        self._due = False
+        self._writing = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._wake = threading.Event()
+        self._ending = False
+
+    def write(self, text: str) -> None:
+        """Written with the next `flush`."""
+        if len(self._texts) < self.MOST:
+            self._texts.append(text)
+        else:
+            self._dropped += 1
+
+    def write_soon(self, text: str) -> None:
+        """Written within Lines.SECONDS; at once where no event loop would come back to it."""
+        self.write(text)
+        if not self._due:
+            try:
+                asyncio.get_running_loop().call_later(Lines.SECONDS, self.flush)
+            except RuntimeError:
+                self.flush()
+            else:
+                self._due = True
+
+    def flush(self) -> None:
+        """Writes what waits, or has the thread do it."""
+        self._due = False
+        if self._thread is None:
+            self._drain()
+        else:
+            self._wake.set()
+
+    def _drain(self) -> None:
+        with self._writing:
+            texts = [self._texts.popleft() for _ in range(len(self._texts))]
+            if self._dropped:
+                dropped, self._dropped = self._dropped, 0
+                fields = {"part": "logs", "lines": dropped, "event": "logs.dropped", "level": "warning"}
+                texts.append(_json_line(fields).decode())
+            if texts:
+                with suppress(OSError, ValueError):  # nobody reads it any more
+                    sys.stderr.write("".join(texts))
+                    sys.stderr.flush()
+
+    def _run(self) -> None:
+        while not self._ending:
+            self._wake.wait()
+            self._wake.clear()
+            self._drain()
+
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        self._ending = False
+        self._thread = thread = threading.Thread(target=self._run, name="logs", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._ending = True
+            self._wake.set()
+            thread.join(_LAST_WORDS_SECONDS)
+            if not thread.is_alive():  # else nobody reads, and nothing may wait for it
+                self._thread = None
+                self._drain()
+
+
+_LAST_WORDS_SECONDS = 2.0
 _form = {"info": True, "json": True}
-_unwritten: deque[bytes] = deque()
+_output = _Output()
+flush, beside = _output.flush, _output.beside
+atexit.register(flush)
+
+
+def _json_line(fields: dict[str, Any]) -> bytes:
+    fields["timestamp"] = datetime.now(UTC)
+    return orjson.dumps(fields, default=_plain, option=orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE)
 
 
 def _plain(value: Any) -> Any:
     return MASK if isinstance(value, Secret) else str(value)
 
 
-def _write_soon(line: bytes) -> None:
-    if not _unwritten:
-        try:
-            asyncio.get_running_loop().call_later(Lines.SECONDS, flush)
-        except RuntimeError:  # nobody would come back to it
-            _unwritten.append(line)
-            flush()
-            return
-    _unwritten.append(line)
-
-
-def flush() -> None:
-    """Writes the lines that wait."""
-    lines = []
-    while _unwritten:  # taken one by one: another thread may be at it
-        lines.append(_unwritten.popleft())
-    if lines:
-        sys.stderr.write(b"\n".join([*lines, b""]).decode())
-        sys.stderr.flush()
-
-
-def _flush_first(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    flush()
-    return event
-
-
-atexit.register(flush)
-
-
 def configure(level: str = "info", form: str = "json") -> None:
     """Sends the node's own events and those of its libraries to stderr. level, form: as in Settings."""
     shared: list[Any] = [
-        _flush_first,
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -147,10 +203,10 @@ def configure(level: str = "info", form: str = "json") -> None:
     structlog.configure(
         processors=[*shared, last],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _output)),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(cast(TextIO, _output))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],

@@ -122,7 +122,8 @@ def serve(config: Path | None) -> None:
 
     settings = _settings(config)
     logs.configure(settings.log_level, settings.log_format)
-    _run(run_server(settings, announce=lambda url: print(f"listening on {url}", flush=True)))
+    with logs.beside():
+        _run(run_server(settings, announce=lambda url: print(f"listening on {url}", flush=True)))
 
 
 @main.command()

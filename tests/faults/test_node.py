@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
+import os
 import random
 import resource
 import socket
@@ -23,7 +25,7 @@ from nvm_chain.plans import PlanId
 from nvm_chain.wallet import LocalWallet
 from tests.postgres import postgres
 from tests.processes import child
-from tests.world import NODE_READY, ROOT, NodeProcess, World, free_port, until
+from tests.world import NODE, NODE_READY, ROOT, NodeProcess, World, free_port, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -215,6 +217,32 @@ async def test_ten_thousand_idle_connections_keep_nobody_from_calling() -> None:
         for one in idle:
             one.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_a_node_whose_log_nobody_reads_answers_all_the_same() -> None:
+    async with World() as world:
+        shop = await open_shop(world)
+        await world.node.stop()
+        nobody, log = os.pipe()
+        fcntl.fcntl(log, fcntl.F_SETPIPE_SZ, 4096)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *NODE, "serve", env=world.node.environ, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=log
+            )
+            try:
+                assert process.stdout is not None
+                assert b"listening" in await asyncio.wait_for(process.stdout.readline(), 30)
+                async with asyncio.timeout(60), shop.http() as http:
+                    for _ in range(5):
+                        await asyncio.gather(*(shop.ask(http) for _ in range(20)))
+                        await asyncio.sleep(0.1)
+            finally:
+                process.terminate()
+            assert await asyncio.wait_for(process.wait(), 30) == 0
+            assert (await charged(world.node)).total() == 100
+        finally:
+            os.close(nobody)
+            os.close(log)
 
 
 # --------------------------------------------------------------------------------------------------------- rude clients

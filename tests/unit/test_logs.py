@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -79,3 +82,60 @@ async def test_level_and_form_are_kept(capsys: pytest.CaptureFixture[str]) -> No
     logs.configure("info", "text")
     logs.Lines("http", "http.request").info({"n": 1})
     assert "n=1" in capsys.readouterr().err
+
+
+class _Stuck(io.StringIO):
+    """Takes nothing until somebody reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = threading.Event()
+
+    def write(self, text: str, /) -> int:
+        self.reads.wait()
+        return super().write(text)
+
+
+async def test_nobody_waits_for_whoever_reads_the_lines_and_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", stuck := _Stuck())
+    logs.configure("info", "json")
+    lines, other = logs.Lines("http", "http.request"), logs.get("other")
+    with logs.beside():
+        async with asyncio.timeout(30):
+            for n in range(100):
+                lines.info({"n": n})
+                other.warning("said", n=n)
+            await asyncio.sleep(3 * logs.Lines.SECONDS)
+        assert stuck.getvalue() == ""
+        stuck.reads.set()
+    found = [json.loads(line) for line in stuck.getvalue().splitlines()]
+    assert [(line["event"], line["n"]) for line in found] == [
+        (event, n) for n in range(100) for event in ("http.request", "said")
+    ]
+
+
+def test_lines_that_nobody_reads_are_counted_instead_of_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", stuck := _Stuck())
+    monkeypatch.setattr(logs._Output, "MOST", 10)
+    logs.configure("info", "json")
+    with logs.beside():
+        for n in range(50):
+            logs.get("other").warning("said", n=n)
+        stuck.reads.set()
+    *said, dropped = [json.loads(line) for line in stuck.getvalue().splitlines()]
+    assert [line["n"] for line in said] == list(range(len(said)))
+    assert dropped["event"] == "logs.dropped"
+    assert len(said) + dropped["lines"] == 50
+
+
+def test_a_process_ends_though_nobody_reads_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", stuck := _Stuck())
+    monkeypatch.setattr(logs, "_LAST_WORDS_SECONDS", 0.05)
+    monkeypatch.setattr(logs, "_output", output := logs._Output())
+    with output.beside():
+        output.write("a\n")
+        output.flush()
+    output.write("b\n")
+    output.flush()  # as at exit
+    assert stuck.getvalue() == ""
+    stuck.reads.set()
