@@ -1,0 +1,2 @@
+DROP INDEX charges_waiting;
+CREATE INDEX charges_waiting ON charges (did, plan, subscriber) WHERE batch IS NULL;
