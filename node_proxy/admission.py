@@ -213,14 +213,24 @@ class Admission:
 
     async def _try(self, way: Way, holder: bytes, did: Did, key: ApiKey, request_id: str) -> Hold | None:
         account = AccountId(way.plan, holder)
-        standing = await self._ledger.standing(account)
-        if standing.snapshot is None:
-            with self._reread():
-                async with asyncio.timeout(self._patience):
-                    await self._chain.read([account])
-            standing = await self._ledger.standing(account)
-        if not covers(way, standing, self._chain.now()):
+        try:
+            return await self._hold(way, account, did, key, request_id)
+        except NotEnoughCredits as refused:
+            if refused.standing.snapshot is not None:
+                return None
+        with self._reread():
+            async with asyncio.timeout(self._patience):
+                await self._chain.read([account])
+        try:
+            return await self._hold(way, account, did, key, request_id)
+        except NotEnoughCredits:
             return None
+
+    async def _hold(self, way: Way, account: AccountId, did: Did, key: ApiKey, request_id: str) -> Hold:
+        """Raises NotEnoughCredits, BudgetExhausted."""
+        ceiling, now = None, self._chain.now()
+        if way.voucher_required:
+            ceiling = await self.ceiling(await self._ledger.standing(account))
         try:
             return await self._ledger.reserve(
                 account,
@@ -229,10 +239,9 @@ class Admission:
                 key_id=key.id,
                 key_budget=key.budget,
                 request_id=request_id,
-                ceiling=await self.ceiling(standing) if way.voucher_required else None,
+                ceiling=ceiling,
+                covers=lambda standing: covers(way, standing, now),
             )
-        except NotEnoughCredits:
-            return None
         except BudgetSpent as spent:
             raise BudgetExhausted(
                 f"The API key {key.name!r} ({key.id}) may still spend {spent.left} of its {spent.budget} credits and "

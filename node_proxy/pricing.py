@@ -31,11 +31,10 @@ class Usage:
     tool_calls: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, value in zip(
-            _COUNTS, (self.input_tokens, self.cached_tokens, self.output_tokens, self.reasoning_tokens), strict=True
-        ):
+        for value in (self.input_tokens, self.cached_tokens, self.output_tokens, self.reasoning_tokens):
             if type(value) is not int or not 0 <= value < _LIMIT:
-                _check(name, value)
+                for name in _COUNTS:
+                    _check(name, getattr(self, name))
         for kind, calls in self.tool_calls.items():
             _check(f"tool_calls.{kind}", calls)
 

@@ -1,7 +1,7 @@
-"""The same relay without login, ledger and metering: raw ASGI on uvicorn, aiohttp's client upstream. What the node is
-measured against.
+"""The least that a relay does: raw ASGI on uvicorn, aiohttp's client upstream.
 
-It does what any relay in front of one provider must: read the body, set the provider's key, pass the answer on.
+It reads the body, sets the provider's key and passes the answer on, whatever it is. What the node's relay does besides is
+in own.py.
 `python -m bench.relay.bare UPSTREAM --port 0` prints its URL.
 """
 

@@ -1,9 +1,10 @@
-"""What is measured: the upstream itself, the bare relay, the node, and peers. Each is a real process on one core."""
+"""What is measured: the upstream itself, two bare relays, the node, and peers. Each is a real process on one core."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from tests.processes import child
 from tests.world import ROOT, free_port
 
 RELAY_CORE, LOAD_CORE = 0, 1
-LITELLM = "litellm[proxy]==1.79.3"
+LITELLM = "litellm[proxy]==1.108.7"
+_READY = r"listening on (http://\S+)"
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -71,19 +73,27 @@ async def upstream(folder: Path, *, pace_ms: float = 0.0) -> AsyncIterator[str]:
     """The provider; yields its URL without /v1."""
     command = (sys.executable, "-m", "bench.relay.upstream", "--pace-ms", str(pace_ms))
     log = folder / f"upstream-{pace_ms:g}.log"
-    async with child("upstream", *command, ready=r"listening on (http://\S+)", log=log, cwd=ROOT) as process:
+    async with child("upstream", *command, ready=_READY, log=log, cwd=ROOT) as process:
         pin(process.pid, LOAD_CORE)
         yield process.found[1]
 
 
 @asynccontextmanager
 async def bare(folder: Path, provider: str) -> AsyncIterator[Target]:
-    """The relay without login, ledger and metering."""
+    """The least that a relay does."""
     command = (sys.executable, "-m", "bench.relay.bare", provider)
-    log = folder / "bare.log"
-    async with child("bare relay", *command, ready=r"listening on (http://\S+)", log=log, cwd=ROOT) as process:
+    async with child("bare relay", *command, ready=_READY, log=folder / "bare.log", cwd=ROOT) as process:
         pin(process.pid, RELAY_CORE)
         yield Target("bare", process.found[1] + "/v1", (process.pid,))
+
+
+@asynccontextmanager
+async def own(folder: Path, provider: str) -> AsyncIterator[Target]:
+    """The node's own relay without login, ledger and metering."""
+    command = (sys.executable, "-m", "bench.relay.own", provider)
+    async with child("own relay", *command, ready=_READY, log=folder / "own.log", cwd=ROOT) as process:
+        pin(process.pid, RELAY_CORE)
+        yield Target("own", process.found[1] + "/v1", (process.pid,))
 
 
 @asynccontextmanager
@@ -119,7 +129,8 @@ _LITELLM_HOME = ROOT / ".tools" / "litellm"
 
 
 def _install_litellm() -> bool:
-    if (_LITELLM_HOME / "ready").exists():
+    ready = _LITELLM_HOME / "ready"
+    if ready.exists() and ready.read_text() == LITELLM:
         return True
     print("installing LiteLLM's proxy for comparison (once, some minutes) …", file=sys.stderr, flush=True)
     try:
@@ -128,13 +139,16 @@ def _install_litellm() -> bool:
     except subprocess.CalledProcessError as error:
         print(f"LiteLLM could not be installed, its figures will be missing: {error}", file=sys.stderr)
         return False
-    (_LITELLM_HOME / "ready").write_text(LITELLM)
+    ready.write_text(LITELLM)
     return True
 
 
 @asynccontextmanager
 async def litellm(folder: Path, provider: str) -> AsyncIterator[Target | None]:
-    """LiteLLM's proxy, one worker, no database, in an environment of its own (`.tools/litellm`, kept between runs)."""
+    """LiteLLM's proxy, one worker, no database, in an environment of its own (`.tools/litellm`, kept between runs).
+
+    It doesn't start without a master key, which is what calls show.
+    """
     if not await asyncio.to_thread(_install_litellm):
         yield None
         return
@@ -146,8 +160,10 @@ async def litellm(folder: Path, provider: str) -> AsyncIterator[Target | None]:
         "litellm_settings:\n  telemetry: false\n  num_retries: 0\n"
     )
     command = (str(_LITELLM_HOME / "bin/litellm"), "--config", str(config), "--port", str(port), "--host", "127.0.0.1")
+    key, salt = (f"sk-{secrets.token_hex(32)}" for _ in range(2))
     quiet = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "DO_NOT_TRACK": "1"}
-    environment = {**os.environ, **quiet, "LITELLM_SALT_KEY": "sk-bench"}  # it encrypts response ids with it
+    # It encrypts response ids with the salt key.
+    environment = {**os.environ, **quiet, "LITELLM_MASTER_KEY": key, "LITELLM_SALT_KEY": salt}
     ready = r"Uvicorn running on"
     async with child(
         "litellm", *command, ready=ready, log=folder / "litellm.log", env=environment, seconds=120
@@ -155,4 +171,4 @@ async def litellm(folder: Path, provider: str) -> AsyncIterator[Target | None]:
         pids = family(process.pid)
         for pid in pids:
             pin(pid, RELAY_CORE)
-        yield Target("litellm", f"http://127.0.0.1:{port}/v1", pids)
+        yield Target("litellm", f"http://127.0.0.1:{port}/v1", pids, key)

@@ -87,6 +87,7 @@ class _Call:
     hold: Hold
     budget: int | None = None
     ceiling: int | None = None
+    covers: Callable[[Standing], bool] | None = None
     credits: int = 0
     record: tuple[Any, ...] = ()
     future: asyncio.Future[Any] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
@@ -139,6 +140,7 @@ class PostgresLedger:
         key_budget: int | None,
         request_id: str,
         ceiling: int | None = None,
+        covers: Callable[[Standing], bool] | None = None,
     ) -> Hold:
         if not self._serving:
             raise LedgerInUse("the ledger was opened to look and settle, not to serve calls")
@@ -147,7 +149,7 @@ class PostgresLedger:
         hold = Hold(new_id(), account, did, credits, key_id, request_id, time())
         self._live[hold.id] = True
         try:
-            await self._submit(_Call("reserve", hold, key_budget, ceiling))
+            await self._submit(_Call("reserve", hold, key_budget, ceiling, covers))
         except asyncio.CancelledError:
             self._live.pop(hold.id, None)  # it may have been made in this moment: then `reap` gives it back
             raise
@@ -619,7 +621,7 @@ class _Group:
         if call.kind == "reserve":
             standing = state.standing(hold.account)
             left = standing.spendable if call.ceiling is None else standing.under(call.ceiling)
-            if state.snapshot is None or left < hold.credits:
+            if state.snapshot is None or left < hold.credits or (call.covers and not call.covers(standing)):
                 return NotEnoughCredits(standing, hold.credits)
             spent, reserved = self._keys[hold.key_id]
             if call.budget is not None and spent + reserved + hold.credits > call.budget:

@@ -196,6 +196,7 @@ class SqliteLedger:
         key_budget: int | None,
         request_id: str,
         ceiling: int | None = None,
+        covers: Callable[[Standing], bool] | None = None,
     ) -> Hold:
         if not self._serving:
             raise LedgerInUse(f"{self._path} was opened to look and settle, not to serve calls")
@@ -203,10 +204,14 @@ class SqliteLedger:
             raise ValueError(f"{credits} credits can't be reserved")
         # From here on nothing awaits: no other call can come in between.
         state, key = self._account(account), self._key(key_id)
-        if state.snapshot is None or state.spendable < credits:
-            raise NotEnoughCredits(state.standing, credits)
-        if ceiling is not None and state.standing.under(ceiling) < credits:
-            raise NotEnoughCredits(state.standing, credits)
+        standing = state.standing
+        if (
+            standing.snapshot is None
+            or standing.spendable < credits
+            or (ceiling is not None and standing.under(ceiling) < credits)
+            or (covers is not None and not covers(standing))
+        ):
+            raise NotEnoughCredits(standing, credits)
         if key_budget is not None and key.spent + key.reserved + credits > key_budget:
             raise BudgetSpent(key_id, key_budget, max(0, key_budget - key.spent - key.reserved), credits)
         state.reserved += credits
@@ -225,7 +230,7 @@ class SqliteLedger:
             raise ReservationGone(f"reservation {hold.id} was captured or released before")
         row = (
             *(hold.id, *hold.account, hold.did, credits, None if usage is None else orjson.dumps(usage).decode()),
-            *(",".join(sorted(flags)), hold.key_id, hold.request_id, int(time())),
+            *(",".join(sorted(flags)) if flags else "", hold.key_id, hold.request_id, int(time())),
         )
         live.capturing = True
         capture = _Capture(self, live, credits, row)
