@@ -1,7 +1,7 @@
 """The least that a relay does: raw ASGI on uvicorn, aiohttp's client upstream.
 
-It reads the body, sets the provider's key and passes the answer on, whatever it is. What the node's relay does besides is
-in own.py.
+It reads the body, sets the provider's key and passes the answer on, whatever it is. What the node's relay does besides
+is in own.py.
 `python -m bench.relay.bare UPSTREAM --port 0` prints its URL.
 """
 

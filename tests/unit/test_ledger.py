@@ -31,6 +31,7 @@ from node_proxy.ledger.base import (
     Promise,
     ReservationGone,
     Snapshot,
+    Standing,
 )
 from node_proxy.ledger.postgres import PostgresLedger
 from tests.postgres import Postgres, postgres
@@ -111,6 +112,25 @@ async def test_a_reservation_holds_and_a_capture_charges_only_what_was_used(ledg
     assert record is not None
     assert (record.credits, record.usage) == (25, None)
     assert record.flags == {"usage_missing"}
+
+
+async def test_whether_an_account_may_be_used_is_asked_in_the_moment_of_the_reservation(ledger: Ledger) -> None:
+    seen: list[Standing] = []
+
+    async def reserve_if(allowed: bool) -> Hold:
+        def covers(standing: Standing) -> bool:
+            seen.append(standing)
+            return allowed
+
+        return await ledger.reserve(ALICE, DID, 60, key_id="key_1", key_budget=None, request_id="req_1", covers=covers)
+
+    with pytest.raises(NotEnoughCredits):
+        await reserve_if(False)
+    await reserve_if(True)
+    with pytest.raises(NotEnoughCredits):
+        await reserve_if(True)  # too little is left: nothing need be asked
+    assert [(one.account, one.reserved, one.spendable) for one in seen] == [(ALICE, 0, 100), (ALICE, 0, 100)]
+    assert (await ledger.standing(ALICE)).reserved == 60
 
 
 async def test_a_released_reservation_gives_everything_back_once(ledger: Ledger) -> None:
