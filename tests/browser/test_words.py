@@ -1,8 +1,11 @@
-"""What the console says and seals, asked of its own functions: durations, contracts' reasons, hidden fields."""
+"""What the console says and seals, asked of its own functions: durations, contracts' reasons, hidden fields, words."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,6 +58,26 @@ def test_what_the_form_of_a_stored_assistant_hides_is_neither_checked_nor_sealed
     sealed = found["result"]
     assert (sealed["dialect"], sealed["assistant_id"]) == ("assistants", "asst_m3hDiBSEScF4vTyeGGJ8JI8T")
     assert (sealed["model"], sealed["instructions"]) == ("", "")
+
+
+def words(folder: Path) -> list[str]:
+    """The English in a folder's sources, as web/scripts/words.mjs finds it."""
+    node = shutil.which("node")
+    assert node is not None
+    done = subprocess.run([node, "scripts/words.mjs", folder], cwd=WEB, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout.splitlines()
+
+
+def test_every_word_that_is_shown_is_in_strings(tmp_path: Path) -> None:
+    planted = """const a = 'Not here, please'
+    const b = `It costs ${a}, no more`
+    const page = <p class="card bad" title="Here">Hello {t.name}</p>
+    """
+    (tmp_path / "page.tsx").write_text(planted)
+    found = [one.partition(": ")[2] for one in words(tmp_path)]
+    assert found == ["Not here, please", "It costs ", ", no more", "Here", "Hello"]
+    assert words(WEB / "src") == []
 
 
 def nested(levels: int) -> Any:

@@ -3,6 +3,11 @@
 const s = (count: number, one: string, many: string, shown: string | number = count) =>
   `${shown} ${count === 1 ? one : many}`
 
+const SHUT_DOWN =
+  'OpenAI and Azure shut the Assistants API down on 26 August 2026; stored assistants can’t be called or imported any ' +
+  'more. Choose “Model and instructions” instead and copy the assistant’s model and instructions, or give the address ' +
+  'of a server that still speaks Assistants v2.'
+
 export const strings = {
   product: 'nvm-chain',
   optional: '(optional)',
@@ -19,6 +24,7 @@ export const strings = {
   hide: 'Hide',
   none: 'None',
   tags: 'Tags',
+  token: (start: string) => `token ${start}…`,
   credits: (count: number, shown: string | number = count) => s(count, 'credit', 'credits', shown),
   spans: {
     year: (n: number) => s(n, 'year', 'years'),
@@ -72,7 +78,54 @@ export const strings = {
     // A message that begins small goes on from the field's name.
     field: (name: string, message: string) => (/^[a-z]/.test(message) ? `${name} ${message}` : message),
     noMetadata: 'The assistant’s present metadata can’t be read, so it can’t be changed here.',
+    otherCid: (theirs: string, ours: string) => `The node answers with CID ${theirs}, the block has ${ours}.`,
+    tooEarly: 'The node’s facts are asked for before they are there.',
     nodeNotUsable: (node: string) => `The access node ${node} isn’t registered, or has retired: choose another one.`,
+  },
+  // What is wrong with a value. They begin small, and go on from its name: see errors.field.
+  key: {
+    empty: 'is empty; a server that asks for no key takes any word',
+    space: 'has white space or a newline at an end: copy it again without',
+    quotes: 'has quotes around it: leave them out',
+    header: 'is a whole header: give the key alone, without Bearer',
+    assignment: 'is an assignment (NAME=key): give what stands after =',
+    placeholder: 'is a placeholder, not a key',
+    characters: 'has spaces or characters outside of printable ASCII: copy it again',
+  },
+  definition: {
+    credentials: 'has credentials before the host: leave them out',
+    notAUrl: 'is not a URL such as https://api.openai.com/v1',
+    query: 'has a query or fragment: leave it out',
+    notHttps: 'must start with https://',
+    capitals: 'has capital letters in the host: write it in lower case',
+    unencrypted: 'would cross the network unencrypted: use https',
+    noPath: 'lacks the path: write https://api.openai.com/v1',
+    shutDown: SHUT_DOWN,
+    notAnId: 'is not an id: it looks like asst_m3hDiBSEScF4vTyeGGJ8JI8T',
+    idNotModel: (openAi: boolean) => `is an assistant’s id, not a model. ${openAi ? SHUT_DOWN : ''}`,
+    notAModel: 'is not a model’s name, such as gpt-5-mini: no spaces, at most 200 characters',
+    notJson: 'is not JSON: look for a missing quote, comma or bracket',
+    notAList: 'must be a JSON list: [{"type": "web_search"}]',
+    noType: 'has an entry without a type; a tool looks like {"type": "web_search"}',
+    tooMany: (entries: number, most: number) => `has ${entries} entries, at most ${most}`,
+    notAnObject: 'must be a JSON object: {"temperature": 0.7}',
+    tooDeep: (most: number) => `is nested too deeply: at most ${most} levels`,
+  },
+  texts: {
+    length: (length: number, low: number, high: number) => `has ${length} characters, expected ${low} to ${high}`,
+    tooLong: (length: number, most: number) => `has ${length} characters, at most ${most}`,
+    turns: (char: string) => `has ${char}, which does not show or changes the direction of text: remove it`,
+    hidden: (char: string) => `has ${char}, which does not show: remove it`,
+    notInTag: (char: string) => `has ${char}; a tag has letters, digits and - . _ + #`,
+    tooManyTags: (tags: number, most: number) => `${tags} tags, at most ${most}`,
+    tooLarge: (bytes: number, most: number) => `the document has ${bytes} bytes, at most ${most}`,
+    tooLongToSeal: (bytes: number, most: number) => `${bytes} bytes, at most ${most}`,
+  },
+  json: {
+    notFinite: 'NaN or Infinity',
+    tooLarge: 'integer beyond 2**53 - 1',
+    notAValue: (type: string) => `not a JSON value: ${type}`,
+    surrogate: 'half of a surrogate pair',
   },
   refusals: {
     PlanUnknown: 'There is no such plan.',
@@ -321,6 +374,7 @@ export const strings = {
     did: 'DID',
     link: 'Link',
     embed: 'Embed',
+    frame: 'Buy access',
     badge: 'Badge for a README',
     call: 'Call it',
     language: 'Language',

@@ -2,6 +2,7 @@
 
 import { type Address, erc20Abi, type Hex, zeroAddress } from 'viem'
 import * as abis from '../generated/abi'
+import { strings as t } from '../strings'
 import { cidOf, digestOf } from './cid'
 import { type Did, idOfDid } from './did'
 import { type Metadata, readMetadata } from './metadata'
@@ -111,7 +112,7 @@ async function tokenCurrency(token: Address): Promise<Currency> {
     read(token, erc20Abi, 'decimals', []),
   ])
   // A token's name is a stranger's text, shown beside amounts.
-  const shown = /^[\w.+-]{1,12}$/.test(symbol) ? symbol : `token ${token.slice(0, 6)}…`
+  const shown = /^[\w.+-]{1,12}$/.test(symbol) ? symbol : t.token(token.slice(0, 6))
   return { token, symbol: shown, decimals }
 }
 
@@ -147,7 +148,7 @@ export async function blockOf(digest: Hex): Promise<Uint8Array<ArrayBuffer> | nu
 
 export async function putBlock(block: { bytes: Uint8Array<ArrayBuffer>; cid: string }): Promise<void> {
   const answer = await api<{ cid: string }>('PUT', 'blocks', block.bytes)
-  if (answer.cid !== block.cid) throw new Error(`the node answers with CID ${answer.cid}, the block has ${block.cid}`)
+  if (answer.cid !== block.cid) throw new Error(t.errors.otherCid(answer.cid, block.cid))
 }
 
 export async function asset(did: Did): Promise<Asset> {

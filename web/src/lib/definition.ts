@@ -30,10 +30,8 @@ export class DefinitionInvalid extends Error {
 }
 
 const NAME = /^[!-~]{1,200}$/
-const SHUT_DOWN =
-  'OpenAI and Azure shut the Assistants API down on 26 August 2026; stored assistants can’t be called or imported any ' +
-  'more. Choose “Model and instructions” instead and copy the assistant’s model and instructions, or give the address ' +
-  'of a server that still speaks Assistants v2.'
+const MAX_KEY = 4096
+const MAX_TOOLS = 128
 
 const POLICY = {
   function_tools: false,
@@ -76,37 +74,35 @@ function micro(text: string): number {
 
 /** What is wrong with a provider's key, in words that don't hold it; null if nothing is. */
 export function keyProblem(key: string): string | null {
-  if (!key) return 'is empty; a server that asks for no key takes any word'
-  if (key !== key.trim()) return 'has white space or a newline at an end: copy it again without'
-  if (/^["'`“‘«]|["'`”’»]$/.test(key)) return 'has quotes around it: leave them out'
-  if (/^(bearer |authorization:|basic )/i.test(key)) return 'is a whole header: give the key alone, without Bearer'
-  if (/^[A-Z][A-Z0-9_]*(KEY|TOKEN)=/.test(key)) return 'is an assignment (NAME=key): give what stands after ='
-  if (/^[$<{]/.test(key)) return 'is a placeholder, not a key'
-  if (!/^[!-~]+$/.test(key)) return 'has spaces or characters outside of printable ASCII: copy it again'
-  if (key.length > 4096) return `has ${key.length} characters, at most 4096`
+  if (!key) return t.key.empty
+  if (key !== key.trim()) return t.key.space
+  if (/^["'`“‘«]|["'`”’»]$/.test(key)) return t.key.quotes
+  if (/^(bearer |authorization:|basic )/i.test(key)) return t.key.header
+  if (/^[A-Z][A-Z0-9_]*(KEY|TOKEN)=/.test(key)) return t.key.assignment
+  if (/^[$<{]/.test(key)) return t.key.placeholder
+  if (!/^[!-~]+$/.test(key)) return t.key.characters
+  if (key.length > MAX_KEY) return t.texts.tooLong(key.length, MAX_KEY)
   return null
 }
 
 /** The provider's address in its normal form. Raises DefinitionInvalid. */
 export function baseUrl(text: string): string {
   const fail = (message: string) => new DefinitionInvalid('base_url', message)
-  if (/^[a-z]+:\/\/[^/]*@/i.test(text)) throw fail('has credentials before the host: leave them out')
-  if (!/^[!-~]{1,500}$/.test(text) || text.includes('\\')) throw fail('is not a URL such as https://api.openai.com/v1')
-  if (/[?#]/.test(text)) throw fail('has a query or fragment: leave it out')
+  if (/^[a-z]+:\/\/[^/]*@/i.test(text)) throw fail(t.definition.credentials)
+  if (!/^[!-~]{1,500}$/.test(text) || text.includes('\\')) throw fail(t.definition.notAUrl)
+  if (/[?#]/.test(text)) throw fail(t.definition.query)
   let url: URL
   try {
     url = new URL(text)
   } catch {
-    throw fail('is not a URL such as https://api.openai.com/v1')
+    throw fail(t.definition.notAUrl)
   }
-  if (!text.startsWith('https://') && !text.startsWith('http://')) throw fail('must start with https://')
+  if (!text.startsWith('https://') && !text.startsWith('http://')) throw fail(t.definition.notHttps)
   const host = text.split('/')[2] ?? ''
-  if (host !== host.toLowerCase()) throw fail('has capital letters in the host: write it in lower case')
-  if (url.protocol === 'http:' && !isLoopback(url.hostname))
-    throw fail('would cross the network unencrypted: use https')
+  if (host !== host.toLowerCase()) throw fail(t.definition.capitals)
+  if (url.protocol === 'http:' && !isLoopback(url.hostname)) throw fail(t.definition.unencrypted)
   const normal = text.replace(/\/+$/, '')
-  if (url.hostname === 'api.openai.com' && url.pathname === '/')
-    throw fail('lacks the path: write https://api.openai.com/v1')
+  if (url.hostname === 'api.openai.com' && url.pathname === '/') throw fail(t.definition.noPath)
   return normal
 }
 
@@ -140,13 +136,10 @@ export function makeDefinition(given: Given, apiKey: string): Definition {
   // What the form hides for a stored assistant isn't sealed: it has a model and instructions of its own.
   const model = stored ? '' : given.model.trim()
   const id = given.assistantId.trim()
-  if (stored && isOpenAi(url)) throw new DefinitionInvalid('assistant_id', SHUT_DOWN)
-  if (stored && !NAME.test(id))
-    throw new DefinitionInvalid('assistant_id', 'is not an id: it looks like asst_m3hDiBSEScF4vTyeGGJ8JI8T')
-  if (model.startsWith('asst_'))
-    throw new DefinitionInvalid('model', `is an assistant’s id, not a model. ${isOpenAi(url) ? SHUT_DOWN : ''}`)
-  if (!stored && !NAME.test(model))
-    throw new DefinitionInvalid('model', 'is not a model’s name, such as gpt-5-mini: no spaces, at most 200 characters')
+  if (stored && isOpenAi(url)) throw new DefinitionInvalid('assistant_id', t.definition.shutDown)
+  if (stored && !NAME.test(id)) throw new DefinitionInvalid('assistant_id', t.definition.notAnId)
+  if (model.startsWith('asst_')) throw new DefinitionInvalid('model', t.definition.idNotModel(isOpenAi(url)))
+  if (!stored && !NAME.test(model)) throw new DefinitionInvalid('model', t.definition.notAModel)
   const pricing = given.perToken
     ? {
         ...FIXED,
@@ -174,11 +167,11 @@ export function makeDefinition(given: Given, apiKey: string): Definition {
 
 function tools(text: string): Json[] {
   const value = json('tools', text || '[]')
-  if (!Array.isArray(value)) throw new DefinitionInvalid('tools', 'must be a JSON list: [{"type": "web_search"}]')
+  if (!Array.isArray(value)) throw new DefinitionInvalid('tools', t.definition.notAList)
   for (const tool of value)
     if (typeof tool !== 'object' || tool === null || Array.isArray(tool) || typeof tool.type !== 'string' || !tool.type)
-      throw new DefinitionInvalid('tools', 'has an entry without a type; a tool looks like {"type": "web_search"}')
-  if (value.length > 128) throw new DefinitionInvalid('tools', `has ${value.length} entries, at most 128`)
+      throw new DefinitionInvalid('tools', t.definition.noType)
+  if (value.length > MAX_TOOLS) throw new DefinitionInvalid('tools', t.definition.tooMany(value.length, MAX_TOOLS))
   for (const tool of value) checkLevels('tools', tool)
   return value
 }
@@ -186,7 +179,7 @@ function tools(text: string): Json[] {
 function settings(text: string): { [name: string]: Json } {
   const value = json('settings', text || '{}')
   if (typeof value !== 'object' || value === null || Array.isArray(value))
-    throw new DefinitionInvalid('settings', 'must be a JSON object: {"temperature": 0.7}')
+    throw new DefinitionInvalid('settings', t.definition.notAnObject)
   checkLevels('settings', value)
   return value
 }
@@ -197,7 +190,7 @@ const MAX_LEVELS = 61
 function checkLevels(field: string, value: Json): void {
   let level: Json[] = [value]
   for (let depth = 0; level.length > 0; depth++) {
-    if (depth === MAX_LEVELS) throw new DefinitionInvalid(field, `is nested too deeply: at most ${MAX_LEVELS} levels`)
+    if (depth === MAX_LEVELS) throw new DefinitionInvalid(field, t.definition.tooDeep(MAX_LEVELS))
     level = level.flatMap((one) => (typeof one === 'object' && one !== null ? Object.values(one) : []))
   }
 }
@@ -206,7 +199,7 @@ function json(field: string, text: string): Json {
   try {
     return JSON.parse(text)
   } catch {
-    throw new DefinitionInvalid(field, 'is not JSON: look for a missing quote, comma or bracket')
+    throw new DefinitionInvalid(field, t.definition.notJson)
   }
 }
 

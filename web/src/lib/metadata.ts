@@ -1,6 +1,7 @@
 /** Metadata of assistants and plans: the same bytes as nvm_chain/metadata.py and plan_metadata.py write. */
 
 import type { Address, Hex } from 'viem'
+import { strings as t } from '../strings'
 import { canonicalBytes, type Json } from './canonical'
 import { cidOf, digestOf } from './cid'
 import type { Did } from './did'
@@ -73,7 +74,7 @@ function field<T>(name: string, normal: () => T): T {
 /** The texts in the form in which they are written. Raises MetadataInvalid. */
 export function normalTexts(m: Pick<Metadata, 'title' | 'description' | 'notes' | 'tags'>) {
   const tags = field('tags', () => [...new Set(m.tags.map((text) => tag(text, LIMITS.tag)))])
-  if (tags.length > LIMITS.tags) throw new MetadataInvalid(`${tags.length} tags, at most ${LIMITS.tags}`, 'tags')
+  if (tags.length > LIMITS.tags) throw new MetadataInvalid(t.texts.tooManyTags(tags.length, LIMITS.tags), 'tags')
   return {
     title: field('title', () => oneLine(m.title, LIMITS.title, 1)),
     description: field('description', () => manyLines(m.description, LIMITS.description)),
@@ -104,7 +105,7 @@ export async function metadataBlock(given: Metadata): Promise<Block> {
   if (m.image) document.image = m.image
   const block = await finished(document)
   if (block.bytes.length > MAX_BLOCK)
-    throw new MetadataInvalid(`the document has ${block.bytes.length} bytes, at most ${MAX_BLOCK}`, 'notes')
+    throw new MetadataInvalid(t.texts.tooLarge(block.bytes.length, MAX_BLOCK), 'notes')
   return block
 }
 

@@ -61,7 +61,7 @@ export async function loadFacts(): Promise<Facts> {
 
 /** What `loadFacts` found; the console shows nothing before. */
 export function facts(): Facts {
-  if (!known) throw new Error('facts are asked for before they are there')
+  if (!known) throw new Error(t.errors.tooEarly)
   return known
 }
 

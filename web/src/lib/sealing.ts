@@ -2,6 +2,7 @@
 
 import { decrypt, encrypt } from 'eciesjs'
 import type { Address, Hex } from 'viem'
+import { strings as t } from '../strings'
 import { canonicalBytes, type Json } from './canonical'
 import type { Definition } from './definition'
 import type { Did } from './did'
@@ -39,7 +40,7 @@ export class TooLongToSeal extends Error {}
 export function seal(definition: Definition, binding: Binding, key: { x: Hex; y: Hex }): string {
   const plaintext = canonicalBytes({ v: 1, ...binding, definition: definition as unknown as Json })
   const size = BUCKETS.find((bucket) => plaintext.length <= bucket)
-  if (!size) throw new TooLongToSeal(`${plaintext.length} bytes, at most ${BUCKETS.at(-1)}`)
+  if (!size) throw new TooLongToSeal(t.texts.tooLongToSeal(plaintext.length, BUCKETS.at(-1) ?? 0))
   return sealPadded(plaintext, size, key)
 }
 

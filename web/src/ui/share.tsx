@@ -10,7 +10,7 @@ export const pageOf = (did: string) => `${facts().origin}/a/${did}`
 
 export function Share({ did }: { did: Did }) {
   const page = pageOf(did)
-  const frame = `<iframe src="${page}/embed" title="Buy access" width="360" height="260" style="border:0"></iframe>`
+  const frame = `<iframe src="${page}/embed" title="${t.share.frame}" width="360" height="260" style="border:0"></iframe>`
   return (
     <>
       <Card title={t.share.title}>
