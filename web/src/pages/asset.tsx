@@ -22,7 +22,21 @@ import { route } from '../lib/route'
 import { confirmed } from '../lib/tx'
 import { account } from '../lib/wallet'
 import { strings as t } from '../strings'
-import { Action, Await, Card, Check, Dialog, Facts, Notice, Page, Tags, Text, useLoad } from '../ui/basics'
+import {
+  Action,
+  Await,
+  Card,
+  Check,
+  Dialog,
+  Facts,
+  Notice,
+  Page,
+  Tags,
+  Text,
+  useLoad,
+  useWrong,
+  type Wrong,
+} from '../ui/basics'
 import { amount, gives, Price, perAccess, useCurrency } from '../ui/plan'
 import { Samples } from '../ui/samples'
 import { Share } from '../ui/share'
@@ -240,17 +254,16 @@ export function Buy({
   const units = useSignal('1')
   const gift = useSignal(false)
   const to = useSignal('')
-  const wrong = useSignal('')
+  const look = (): Wrong | null =>
+    gift.value && !isAddress(to.value.trim(), { strict: false }) ? ['to', t.errors.notAnAddress] : null
+  const { error, fail } = useWrong(look, () => [to.value])
   const currency = useCurrency(way.plan.terms.token)
   const count = /^\d{1,9}$/.test(units.value) ? Number(units.value) : 0
   const done = useSignal(false)
   const run = async () => {
-    wrong.value = ''
     if (count < 1) throw new Error(t.errors.notWhole(1, 999_999_999))
-    if (gift.value && !isAddress(to.value.trim(), { strict: false })) {
-      wrong.value = t.errors.notAnAddress
-      return
-    }
+    const problem = look()
+    if (problem) return fail(...problem)
     const subscriber = gift.value ? getAddress(to.value.trim()) : (account.value as Address)
     await buy(way.plan, way.title, count, subscriber)
     done.value = true
@@ -291,7 +304,7 @@ export function Buy({
                 value={to.value}
                 onInput={(value) => (to.value = value)}
                 mono
-                error={wrong.value}
+                error={error('to')}
                 hint={t.buy.toHint}
               />
             )}

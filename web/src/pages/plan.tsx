@@ -39,6 +39,12 @@ const form = draft('plan', () => ({
   payees: [] as { account: string; share: string }[],
 }))
 
+/** field: empty where it is about all of the form. */
+interface Problem {
+  field: string
+  message: string
+}
+
 /** What is wrong with one field of the form. */
 class FieldWrong extends Error {
   constructor(
@@ -51,8 +57,7 @@ class FieldWrong extends Error {
 
 export default function NewPlan() {
   const s = form.state.value
-  const set = form.set
-  const wrong = useSignal<{ field: string; message: string } | null>(null)
+  const wrong = useSignal<Problem | null>(null)
   const step = useSignal(-1)
   const error = (field: string) => (wrong.value?.field === field ? wrong.value.message : undefined)
   const native = facts().chain.currency
@@ -74,11 +79,27 @@ export default function NewPlan() {
     if (back === 'assistant') go(`new/assistant?plan=${id}`)
     else go(`builder?plan=${id}`)
   }
+  const of = (problem: unknown): Problem => ({
+    field: problem instanceof Error && 'field' in problem ? String(problem.field) : '',
+    message: message(problem),
+  })
   const failed = (problem: unknown) => {
     step.value = -1
-    const field = problem instanceof Error && 'field' in problem ? String(problem.field) : ''
-    wrong.value = { field, message: message(problem) }
+    wrong.value = of(problem)
     focusWrong()
+  }
+  // What is wrong is looked at again with each change, and said for as long as it is.
+  const set = (change: Partial<Form>) => {
+    form.set(change)
+    const now = form.state.value
+    if (!wrong.value) return
+    const still = (found: Problem | null) => {
+      if (form.state.value === now) wrong.value = found?.field === wrong.value?.field ? found : null
+    }
+    read(now).then(
+      () => still(null),
+      (problem) => still(of(problem)),
+    )
   }
 
   return (

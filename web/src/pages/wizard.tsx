@@ -33,6 +33,8 @@ import {
   Tags,
   Text,
   useLoad,
+  useWrong,
+  type Wrong,
 } from '../ui/basics'
 import { KeyCheck } from '../ui/keycheck'
 import { gives, Price, perAccess } from '../ui/plan'
@@ -80,9 +82,12 @@ export default function Wizard() {
   const s = form.state.value
   // Lives in this page's memory alone: leaving the page or loading it again forgets it.
   const token = useSignal('')
-  const wrong = useSignal<{ field: string; message: string } | null>(null)
-  // Of a field that isn't shown.
-  const lost = useSignal('')
+  const wrong = useWrong(
+    () => check(form.state.value, token.value, form.state.value.step),
+    () => [form.state.value, token.value],
+  )
+  // It is a field that isn't shown.
+  const lost = useSignal(false)
 
   // And another wallet, or none, finds none of it.
   useEffect(
@@ -111,24 +116,23 @@ export default function Wizard() {
   if (s.done) return <Done did={s.done} title={s.title} />
 
   const at = (step: number) => {
-    wrong.value = null
-    lost.value = ''
+    wrong.clear()
     form.set({ step })
     window.scrollTo(0, 0)
     requestAnimationFrame(() => document.querySelector<HTMLElement>('main h2')?.focus())
   }
-  const error = (field: string) => (wrong.value?.field === field ? wrong.value.message : undefined)
-  const fail = (field: string, message: string) => {
-    lost.value = ''
-    wrong.value = { field, message }
-    focusWrong(() => (lost.value = t.errors.inField(message)))
+  const fail = (...problem: Wrong) => {
+    lost.value = false
+    wrong.fail(...problem)
+    focusWrong(() => (lost.value = true))
   }
   const next = () => {
     const problem = check(s, token.value, s.step)
     if (problem) fail(...problem)
     else at(s.step + 1)
   }
-  const props: StepProps = { s, error, token, at, fail }
+  const props: StepProps = { s, error: wrong.error, token, at, fail }
+  const hidden = lost.value && wrong.any()
 
   return (
     <Page title={t.wizard.title} lead={t.wizard.lead}>
@@ -172,9 +176,9 @@ export default function Wizard() {
             {s.step === 4 && <Review {...props} />}
             {s.step === 5 && <Create {...props} />}
           </Card>
-          {lost.value && (
+          {hidden && (
             <Notice kind="bad">
-              <p>{lost.value}</p>
+              <p>{t.errors.inField(hidden)}</p>
             </Notice>
           )}
           {s.step < CREATE && (
@@ -227,7 +231,7 @@ interface StepProps {
   error: (field: string) => string | undefined
   token: { value: string }
   at: (step: number) => void
-  fail: (field: string, message: string) => void
+  fail: (...problem: Wrong) => void
 }
 
 function Describe({ s, error }: StepProps) {
@@ -270,7 +274,10 @@ function Describe({ s, error }: StepProps) {
               type="text"
               value={word.value}
               maxLength={64}
-              onInput={(event) => (word.value = event.currentTarget.value)}
+              onInput={(event) => {
+                word.value = event.currentTarget.value
+                problem.value = ''
+              }}
               onKeyDown={(event) => {
                 if (event.key !== 'Enter') return
                 event.preventDefault()
@@ -669,7 +676,7 @@ function definition(s: Form, token: string) {
 }
 
 /** The first thing that is wrong with a step: field and words; null if nothing is. */
-function check(s: Form, token: string, step: number): [string, string] | null {
+function check(s: Form, token: string, step: number): Wrong | null {
   try {
     if (step === 0) {
       if (!s.title.trim()) return ['title', t.errors.missing]

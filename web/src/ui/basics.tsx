@@ -1,5 +1,6 @@
 /** The few pieces that every page is made of. */
 
+import { useSignal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
 import { useCallback, useEffect, useId, useRef, useState } from 'preact/hooks'
 import { searchedPercent } from '../lib/rpc'
@@ -170,6 +171,28 @@ export function Check({
       <input type="checkbox" checked={checked} onChange={(event) => onChange(event.currentTarget.checked)} /> {label}
     </label>
   )
+}
+
+export type Wrong = [field: string, message: string]
+
+/** What is wrong with a field of a form, for as long as it is: `look` finds the first thing that is, and is asked again
+ * once `state`, the form's values, isn't what it was when the field was found wrong. */
+export function useWrong(look: () => Wrong | null, state: () => unknown[]) {
+  const found = useSignal<{ wrong: Wrong; state: unknown[] } | null>(null)
+  const error = (field: string) => {
+    if (found.value?.wrong[0] !== field) return undefined
+    const before = found.value.state
+    const same = state().every((value, at) => value === before[at])
+    const now = same ? found.value.wrong : look()
+    return now?.[0] === field ? now[1] : undefined
+  }
+  const fail = (...wrong: Wrong): void => {
+    found.value = { wrong, state: state() }
+  }
+  const clear = () => {
+    found.value = null
+  }
+  return { error, fail, clear, any: () => found.value && error(found.value.wrong[0]) }
 }
 
 /** Takes the person to the first field that is wrong, and opens what hides it. lost: called where none shows. */

@@ -6,7 +6,7 @@ import { DefinitionInvalid, type Given, keyProblem, makeDefinition, perToken } f
 import { publishVersion } from '../../lib/publishing'
 import { strings as t } from '../../strings'
 import { ADVANCED, Advanced } from '../../ui/advanced'
-import { Action, focusWrong, Notice, Radios, Text } from '../../ui/basics'
+import { Action, focusWrong, Notice, Radios, Text, useWrong, type Wrong } from '../../ui/basics'
 import { KeyCheck } from '../../ui/keycheck'
 import { SecretField } from '../../ui/secret'
 
@@ -24,20 +24,24 @@ export function Reseal({ one, onDone }: { one: Asset; onDone: () => void }) {
   const token = useSignal('')
   const open = useSignal(false)
   const set = (change: Partial<typeof FRESH>) => (given.value = { ...given.value, ...change })
-  const wrong = useSignal<{ field: string; message: string } | null>(null)
-  const error = (field: string) => (wrong.value?.field === field ? wrong.value.message : undefined)
-  const made = () => {
+  const made = () => makeDefinition({ ...given.value, perToken: perToken(given.value) }, token.value)
+  const look = (): Wrong | null => {
     try {
-      return makeDefinition({ ...given.value, perToken: perToken(given.value) }, token.value)
+      made()
     } catch (failure) {
       if (!(failure instanceof DefinitionInvalid)) throw failure
-      wrong.value = { field: failure.field, message: t.errors.field(t.wizard.it, failure.message) }
-      focusWrong()
-      throw new Error(t.errors.inField(wrong.value.message))
+      return [failure.field, t.errors.field(t.wizard.it, failure.message)]
     }
+    return null
   }
+  const { error, fail } = useWrong(look, () => [given.value, token.value])
   const run = async () => {
-    wrong.value = null
+    const problem = look()
+    if (problem) {
+      fail(...problem)
+      focusWrong()
+      throw new Error(t.errors.inField(problem[1]))
+    }
     const definition = made()
     await publishVersion(one, { definition }, t.manage.reseal, [t.manage.effects.reseal])
     token.value = ''
@@ -56,6 +60,7 @@ export function Reseal({ one, onDone }: { one: Asset; onDone: () => void }) {
         label={t.wizard.provider}
         value={g.baseUrl}
         onInput={(baseUrl) => set({ baseUrl })}
+        error={error('base_url')}
         mono
         attributes={{ inputMode: 'url', spellcheck: false }}
       />
@@ -69,10 +74,22 @@ export function Reseal({ one, onDone }: { one: Asset; onDone: () => void }) {
         onChange={(kind) => set({ kind: kind as Given['kind'] })}
       />
       {g.kind === 'assistant' ? (
-        <Text label={t.wizard.assistantId} value={g.assistantId} onInput={(assistantId) => set({ assistantId })} mono />
+        <Text
+          label={t.wizard.assistantId}
+          value={g.assistantId}
+          onInput={(assistantId) => set({ assistantId })}
+          error={error('assistant_id')}
+          mono
+        />
       ) : (
         <>
-          <Text label={t.wizard.model} value={g.model} onInput={(model) => set({ model })} mono />
+          <Text
+            label={t.wizard.model}
+            value={g.model}
+            onInput={(model) => set({ model })}
+            error={error('model')}
+            mono
+          />
           <Text
             label={t.wizard.instructions}
             value={g.instructions}
@@ -87,6 +104,7 @@ export function Reseal({ one, onDone }: { one: Asset; onDone: () => void }) {
         hint={t.wizard.tokenHint}
         value={token.value}
         onInput={(value) => (token.value = value)}
+        error={error('api_key')}
         good={!!token.value && !keyProblem(token.value)}
       />
       <KeyCheck baseUrl={g.baseUrl} token={token.value} model={g.kind === 'model' ? g.model : ''} />

@@ -5,7 +5,20 @@ import { date, grouped } from '../../lib/amounts'
 import { api, facts } from '../../lib/node'
 import { account } from '../../lib/wallet'
 import { strings as t } from '../../strings'
-import { Action, Await, Card, Choice, Code, Dialog, Empty, Notice, Text, useLoad } from '../../ui/basics'
+import {
+  Action,
+  Await,
+  Card,
+  Choice,
+  Code,
+  Dialog,
+  Empty,
+  Notice,
+  Text,
+  useLoad,
+  useWrong,
+  type Wrong,
+} from '../../ui/basics'
 
 interface Key {
   id: string
@@ -27,16 +40,15 @@ export function Keys() {
   const budget = useSignal('')
   const life = useSignal('0')
   const made = useSignal('')
-  const wrong = useSignal('')
+  const look = (): Wrong | null =>
+    /^([1-9]\d{0,15})?$/.test(budget.value.trim()) ? null : ['budget', t.errors.notWhole(1, Number.MAX_SAFE_INTEGER)]
+  const { error, fail } = useWrong(look, () => [budget.value])
   const revoking = useSignal<Key | null>(null)
 
   const create = async () => {
-    wrong.value = ''
+    const problem = look()
+    if (problem) return fail(...problem)
     const text = budget.value.trim()
-    if (text && !/^[1-9]\d{0,15}$/.test(text)) {
-      wrong.value = t.errors.notWhole(1, Number.MAX_SAFE_INTEGER)
-      return
-    }
     const answer = await api<{ key: string }>('POST', 'auth/keys', {
       name: name.value.trim() || t.keys.unnamed,
       budget: text ? Number(text) : null,
@@ -64,7 +76,7 @@ export function Keys() {
               value={budget.value}
               onInput={(value) => (budget.value = value)}
               hint={t.keys.budgetHint}
-              error={wrong.value}
+              error={error('budget')}
               optional
               attributes={{ inputMode: 'numeric' }}
             />
