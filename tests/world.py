@@ -18,7 +18,7 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +35,7 @@ from nvm_chain.deployments import PROXY, Deployed, Deployment, deploy, install_p
 from nvm_chain.ipfs import LocalStore
 from nvm_chain.keys import generate_private_key, public_key_of
 from nvm_chain.plan_metadata import PlanMetadata
-from nvm_chain.plans import PlanId, Terms
+from nvm_chain.plans import Payee, PlanId, Terms
 from nvm_chain.purchases import buy
 from nvm_chain.registration import Draft, Registration, named_salt, pin, register_assistant
 from nvm_chain.secret import Secret
@@ -294,6 +294,7 @@ class World:
         title: str = "Plan",
         description: str = "",
         owner: Wallet | None = None,
+        payees: Sequence[Payee] = (),
         **terms: Any,
     ) -> CreatedPlan:
         """Creates a plan. price: wei. terms: the other fields of `Terms`; credits=0 makes a time plan."""
@@ -302,7 +303,7 @@ class World:
         salt = named_salt(f"plan {self._plans}")
         cid = await pin(self.store, PlanMetadata(title, description).to_block())
         call = self.deployment.plans.create(
-            salt, Terms(price=price, credits_per_unit=credits, **terms), metadata=cid.digest
+            salt, Terms(price=price, credits_per_unit=credits, **terms), payees, cid.digest
         )
         receipt = await self.chain.send(call, owner)
         plan_id = PlanId.derive(self.chain.chain_id, self.deployment.plan_registry, owner.address, salt)

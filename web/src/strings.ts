@@ -559,6 +559,7 @@ export const strings = {
     paused: 'Paused',
     retired: 'Sales have ended',
     sales: 'Sales',
+    earned: 'You earned so far, after fees, shares and refunds',
     noSales: 'No sales yet.',
     plot: (symbol: string) => `Sales in the last 30 days, ${symbol}, before fees, shares and refunds`,
     buyer: 'Subscriber',

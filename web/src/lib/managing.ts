@@ -6,7 +6,7 @@ import { strings as t } from '../strings'
 import type { Plan } from './chain'
 import { type Did, idOfDid } from './did'
 import { facts } from './node'
-import { call, events } from './rpc'
+import { call, events, read } from './rpc'
 import { transactNow } from './tx'
 import { account } from './wallet'
 
@@ -96,6 +96,13 @@ export async function setActive(did: Did, active: boolean): Promise<void> {
     effects: [active ? t.manage.effects.activate : t.manage.effects.deactivate],
     call: call(assets(), AssetRegistry, 'setActive', [idOfDid(did), active]),
   })
+}
+
+/** What `payee` earned by a plan in all, after the protocol's fee, shares and refunds: withdrawn or still there. */
+export async function earnedBy(planId: Hex, payee: Address): Promise<bigint> {
+  const left = await read(plans(), PlanRegistry, 'earnings', [planId, payee])
+  const gone = await events('PlanRegistry', 'Withdrawn', { planId, payee })
+  return gone.reduce((sum, log) => sum + (log.args.amount as bigint), left)
 }
 
 export interface Sale {

@@ -5,10 +5,10 @@ import { useEffect } from 'preact/hooks'
 import type { Hex } from 'viem'
 import { aboutUnits, date, grouped, roughly, short } from '../lib/amounts'
 import { api, facts } from '../lib/node'
-import { explorerLink } from '../lib/tx'
 import { account } from '../lib/wallet'
 import { strings as t } from '../strings'
 import { Await, Card, Facts, Notice, Page, useLoad } from '../ui/basics'
+import { Transaction } from '../ui/transactions'
 import { NeedsLogin } from '../ui/wallet'
 
 interface Report {
@@ -138,7 +138,7 @@ function Shown() {
             <Failures of={found.provider_errors} />
             <h2>{t.operator.sealed}</h2>
             <div class="scroll" tabIndex={0} role="region" aria-label={t.operator.sealed}>
-              <table>
+              <table class="stacked">
                 <thead>
                   <tr>
                     <th scope="col">{t.asset.title}</th>
@@ -152,8 +152,8 @@ function Shown() {
                       <td>
                         <a href={`#/a/${one.did}`}>{one.title || short(one.did)}</a>
                       </td>
-                      <td>{one.key_versions.join(', ') || '–'}</td>
-                      <td>
+                      <td data-name={t.operator.keys}>{one.key_versions.join(', ') || '–'}</td>
+                      <td data-name={t.operator.state}>
                         <span class={one.state === 'current' && !one.problem ? 'state good' : 'state bad'}>
                           {t.operator.states[one.state as keyof typeof t.operator.states] ?? one.state}
                         </span>
@@ -166,7 +166,7 @@ function Shown() {
             </div>
             <h2>{t.operator.batches}</h2>
             <div class="scroll" tabIndex={0} role="region" aria-label={t.operator.batches}>
-              <table>
+              <table class="stacked">
                 <thead>
                   <tr>
                     <th scope="col">{t.operator.batch}</th>
@@ -183,29 +183,24 @@ function Shown() {
                 </thead>
                 <tbody>
                   {found.batches.map((batch) => {
-                    const link = batch.tx_hash && explorerLink(batch.tx_hash)
                     return (
                       <tr key={batch.id}>
-                        <td>
+                        <td data-name={t.operator.batch}>
                           {batch.number || '–'} <span class="quiet mono">{short(batch.did)}</span>
                         </td>
-                        <td>
+                        <td data-name={t.operator.state}>
                           {t.operator.batchStates[batch.state as keyof typeof t.operator.batchStates] ?? batch.state}
                           {batch.reason && <p class="quiet">{batch.reason}</p>}
                         </td>
-                        <td>{date(batch.created)}</td>
-                        <td class="number">{grouped(batch.calls)}</td>
-                        <td class="number">{grouped(batch.credits)}</td>
-                        <td class="mono">
-                          {batch.tx_hash ? (
-                            link ? (
-                              <a href={link}>{short(batch.tx_hash)}</a>
-                            ) : (
-                              short(batch.tx_hash)
-                            )
-                          ) : (
-                            '–'
-                          )}
+                        <td data-name={t.operator.made}>{date(batch.created)}</td>
+                        <td class="number" data-name={t.operator.calls}>
+                          {grouped(batch.calls)}
+                        </td>
+                        <td class="number" data-name={t.usage.credits}>
+                          {grouped(batch.credits)}
+                        </td>
+                        <td class="mono" data-name={t.builder.transaction}>
+                          {batch.tx_hash ? <Transaction hash={batch.tx_hash} /> : '–'}
                         </td>
                       </tr>
                     )
@@ -227,7 +222,7 @@ function Failures({ of }: { of: Record<string, number> }) {
   if (!rows.length) return <p class="quiet">{t.operator.noFailures}</p>
   return (
     <div class="scroll" tabIndex={0} role="region" aria-label={t.operator.failures}>
-      <table>
+      <table class="stacked">
         <thead>
           <tr>
             <th scope="col">{t.operator.failure}</th>
@@ -243,7 +238,9 @@ function Failures({ of }: { of: Record<string, number> }) {
                 {t.operator.failureKinds[kind as keyof typeof t.operator.failureKinds] ?? kind}{' '}
                 <span class="quiet mono">{kind}</span>
               </td>
-              <td class="number">{grouped(count)}</td>
+              <td class="number" data-name={t.operator.calls}>
+                {grouped(count)}
+              </td>
             </tr>
           ))}
         </tbody>

@@ -1,5 +1,6 @@
 /** The dialog before a transaction, and what becomes of those that were sent. */
 
+import { short } from '../lib/amounts'
 import { asking, dismiss, explorerLink, sent } from '../lib/tx'
 import { strings as t } from '../strings'
 import { Dialog, Facts, Notice } from './basics'
@@ -49,6 +50,17 @@ export function TransactionDialog() {
         )}
       </p>
     </Dialog>
+  )
+}
+
+/** A transaction's hash, as a link where the chain has an explorer. */
+export function Transaction({ hash }: { hash: string }) {
+  const link = explorerLink(hash)
+  if (!link) return short(hash)
+  return (
+    <a href={link} target="_blank" rel="noopener noreferrer">
+      {short(hash)}
+    </a>
   )
 }
 

@@ -5,15 +5,15 @@ import { type Address, getAddress, type Hex, isAddress } from 'viem'
 import { PlanRegistry } from '../../generated/abi'
 import { formatUnits, grouped, short } from '../../lib/amounts'
 import { type Currency, currencyOf, isTimePlan, onSale, type Plan, plansOf, planText } from '../../lib/chain'
-import { grant, retire, type Sale, salesOf, setPaused, withdraw } from '../../lib/managing'
+import { earnedBy, grant, retire, type Sale, salesOf, setPaused, withdraw } from '../../lib/managing'
 import { facts } from '../../lib/node'
 import { hex, read, rpc } from '../../lib/rpc'
-import { explorerLink } from '../../lib/tx'
 import { account } from '../../lib/wallet'
 import { strings as t } from '../../strings'
-import { Action, Await, Dialog, Empty, Facts, Text, useLoad } from '../../ui/basics'
+import { Action, Await, Dialog, Empty, Facts, Text, useLoad, useWrong, type Wrong } from '../../ui/basics'
 import { amount, gives, Price } from '../../ui/plan'
 import { byDay, Plot } from '../../ui/plot'
+import { Transaction } from '../../ui/transactions'
 
 interface Row {
   plan: Plan
@@ -121,7 +121,7 @@ function One({ row, again }: { row: Row; again: () => void }) {
       </div>
       <details open={open.value} onToggle={(event) => (open.value = event.currentTarget.open)}>
         <summary>{t.builder.sales}</summary>
-        {open.value && <Sales plan={plan} currency={currency} />}
+        {open.value && <Sales row={row} />}
       </details>
       {granting.value && (
         <Grant
@@ -163,13 +163,17 @@ async function timed(planId: Hex): Promise<(Sale & { time: number })[]> {
   return sales.map((sale) => ({ ...sale, time: times.get(sale.block) ?? 0 }))
 }
 
-function Sales({ plan, currency }: { plan: Plan; currency: Currency }) {
-  const sales = useLoad(() => timed(plan.id), plan.id)
+function Sales({ row: { plan, currency, earnings } }: { row: Row }) {
+  const loaded = useLoad(
+    () => Promise.all([timed(plan.id), earnedBy(plan.id, account.value as Address)]),
+    `${plan.id}${plan.sold}${earnings}`,
+  )
   return (
-    <Await of={sales}>
-      {(all) =>
+    <Await of={loaded}>
+      {([all, earned]) =>
         all.length ? (
           <>
+            <Facts rows={[[t.builder.earned, <b>{amount(earned, currency)}</b>]]} />
             <Plot
               title={t.builder.plot(currency.symbol)}
               bars={byDay(
@@ -193,25 +197,22 @@ function Sales({ plan, currency }: { plan: Plan; currency: Currency }) {
                   </tr>
                 </thead>
                 <tbody>
-                  {all.slice(0, 100).map((sale) => {
-                    const link = explorerLink(sale.tx)
-                    return (
-                      <tr key={sale.tx}>
-                        <td class="mono" data-name={t.builder.buyer}>
-                          {short(sale.subscriber)}
-                        </td>
-                        <td class="number" data-name={t.builder.units}>
-                          {grouped(sale.units)}
-                        </td>
-                        <td class="number" data-name={t.builder.paid}>
-                          {amount(sale.paid, currency)}
-                        </td>
-                        <td class="mono" data-name={t.builder.transaction}>
-                          {link ? <a href={link}>{short(sale.tx)}</a> : short(sale.tx)}
-                        </td>
-                      </tr>
-                    )
-                  })}
+                  {all.slice(0, 100).map((sale) => (
+                    <tr key={sale.tx}>
+                      <td class="mono" data-name={t.builder.buyer}>
+                        {short(sale.subscriber)}
+                      </td>
+                      <td class="number" data-name={t.builder.units}>
+                        {grouped(sale.units)}
+                      </td>
+                      <td class="number" data-name={t.builder.paid}>
+                        {amount(sale.paid, currency)}
+                      </td>
+                      <td class="mono" data-name={t.builder.transaction}>
+                        <Transaction hash={sale.tx} />
+                      </td>
+                    </tr>
+                  ))}
                 </tbody>
               </table>
             </div>
@@ -227,10 +228,12 @@ function Sales({ plan, currency }: { plan: Plan; currency: Currency }) {
 function Grant({ row, onClose, onDone }: { row: Row; onClose: () => void; onDone: () => void }) {
   const to = useSignal('')
   const units = useSignal('1')
-  const wrong = useSignal('')
+  const look = (): Wrong | null =>
+    isAddress(to.value.trim(), { strict: false }) ? null : ['to', t.errors.notAnAddress]
+  const { error, fail } = useWrong(look, () => [to.value])
   const run = async () => {
-    wrong.value = isAddress(to.value.trim(), { strict: false }) ? '' : t.errors.notAnAddress
-    if (wrong.value) return
+    const problem = look()
+    if (problem) return fail(...problem)
     if (!/^[1-9]\d{0,8}$/.test(units.value.trim())) throw new Error(t.errors.notWhole(1, 999_999_999))
     await grant(row.plan, row.title, getAddress(to.value.trim()), Number(units.value), gives(row.plan.terms))
     onDone()
@@ -238,7 +241,7 @@ function Grant({ row, onClose, onDone }: { row: Row; onClose: () => void; onDone
   return (
     <Dialog title={t.builder.grantTitle(row.title)} onClose={onClose}>
       <p>{t.builder.grantNote(isTimePlan(row.plan.terms))}</p>
-      <Text label={t.buy.to} value={to.value} onInput={(value) => (to.value = value)} mono error={wrong.value} />
+      <Text label={t.buy.to} value={to.value} onInput={(value) => (to.value = value)} mono error={error('to')} />
       <Text
         label={t.buy.units}
         value={units.value}
