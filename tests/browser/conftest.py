@@ -1,14 +1,23 @@
-"""One browser for a module's tests."""
+"""One Chromium for a module's tests; every test that has a page runs in every look."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import playwright.async_api
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser
 
-from tests.browser.console import chromium, open_browser
+from tests.browser.console import LOOKS, Browser, Look, chromium, open_browser
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The first look always; the others with `long`, or always where a test is marked `looks`."""
+    if "look" in metafunc.fixturenames:
+        always = metafunc.definition.get_closest_marker("looks") is not None
+        rest = [] if always else [pytest.mark.long]
+        looks = [pytest.param(look, id=str(look), marks=rest if look != LOOKS[0] else []) for look in LOOKS]
+        metafunc.parametrize("look", looks)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -21,7 +30,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
+async def process() -> AsyncIterator[playwright.async_api.Browser]:
     """Chromium."""
     async with open_browser() as browser:
         yield browser
+
+
+@pytest.fixture
+def browser(process: playwright.async_api.Browser, look: Look) -> Browser:
+    """Chromium, on a screen of this look."""
+    return Browser(process, look)

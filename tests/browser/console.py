@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Browser, Locator, Page, async_playwright, expect
+import playwright.async_api
+from playwright.async_api import Locator, Page, async_playwright, expect
 
 from tests.browser.wallet import SCRIPT, BrowserWallet
 
@@ -22,7 +23,8 @@ FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
-SIZES = {1440: 900, 390: 844}
+WIDE, NARROW = 1440, 390
+SIZES = {WIDE: 900, NARROW: 844}
 PATIENCE = 30_000
 """Milliseconds; the machine may be busy."""
 
@@ -37,7 +39,49 @@ KEPT = """async () => {
 }"""
 """Storage, cookies, address, databases (of which there should be none) and caches."""
 
+WATCH = """(() => {
+  if (window !== top) return
+  let asked = false
+  const look = () => {
+    asked = false
+    const { scrollWidth, clientWidth } = document.documentElement
+    if (scrollWidth <= clientWidth) return
+    const reaches = (one) => one.getBoundingClientRect().right > clientWidth
+    const wide = [...document.body.querySelectorAll('*')].filter(reaches).at(-1)
+    window.__wide(scrollWidth - clientWidth, wide?.outerHTML.slice(0, 300) ?? '')
+  }
+  const ask = () => {
+    if (!asked) requestAnimationFrame(look)
+    asked = true
+  }
+  new MutationObserver(ask).observe(document, { subtree: true, childList: true, attributes: true, characterData: true })
+  addEventListener('load', ask)
+})()"""
+"""Tells `__wide` whenever the page, as it then is, would have to be scrolled sideways."""
+
 expect.set_options(timeout=PATIENCE)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a person's screen is like. width: pixels."""
+
+    width: int
+    dark: bool
+
+    def __str__(self) -> str:
+        return f"{self.width}-{'dark' if self.dark else 'light'}"
+
+
+LOOKS = [Look(width, dark) for width in (WIDE, NARROW) for dark in (False, True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Browser:
+    """Chromium, and the look that its tabs have."""
+
+    process: playwright.async_api.Browser
+    look: Look
 
 
 def chromium() -> str | None:
@@ -55,6 +99,7 @@ class Tab:
     page: Page
     wallet: BrowserWallet
     url: str
+    look: Look
     requests: list[tuple[str, str, dict[str, str], str]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     logged: list[str] = field(default_factory=list)
@@ -89,22 +134,23 @@ class Tab:
         await expect(page.get_by_role("heading", name="New API key")).to_be_visible()
 
     async def shot(self, name: str, of: Locator | None = None) -> None:
-        """Takes a picture for the documentation, of all or of an element, where NVM_SCREENSHOTS is set."""
-        if os.environ.get("NVM_SCREENSHOTS"):
-            SHOTS.mkdir(parents=True, exist_ok=True)
-            path = SHOTS / f"{name}.png"
-            if of is not None:
-                await of.screenshot(path=path)
-                return
-            whole = await self.page.locator("dialog[open]").count() == 0
-            await self.page.screenshot(path=path, full_page=whole, animations="disabled")
+        """Takes a picture, of all or of an element, where NVM_SCREENSHOTS is set.
+
+        1 takes those anew that the documentation has, which are wide and light; a folder's name, all in every look.
+        """
+        wish = os.environ.get("NVM_SCREENSHOTS", "")
+        path = SHOTS / f"{name}.png" if wish == "1" else Path(wish) / f"{name}-{self.look}.png"
+        if not wish or (wish == "1" and (self.look != LOOKS[0] or not path.exists())):
+            return
+        if of is not None:
+            await of.screenshot(path=path)
+            return
+        whole = await self.page.locator("dialog[open]").count() == 0
+        await self.page.screenshot(path=path, full_page=whole, animations="disabled")
 
     async def faults(self) -> dict[str, object]:
-        """What axe finds serious on the page as it is now, and that it is wider than the screen."""
+        """What axe finds serious on the page as it is now."""
         found: dict[str, object] = {}
-        wide = await self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        if wide > 0:
-            found["wider than the screen"] = wide
         await self.page.evaluate(AXE.read_text())  # not as a script of the page: its policy allows none
         for one in (await self.page.evaluate(f"axe.run({RULES})"))["violations"]:
             if one["impact"] in ("serious", "critical", "moderate"):
@@ -126,8 +172,8 @@ class Tab:
 
 
 @asynccontextmanager
-async def open_browser() -> AsyncIterator[Browser]:
-    """Chromium; pytest skips where there is none."""
+async def open_browser() -> AsyncIterator[playwright.async_api.Browser]:
+    """Chromium."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium(), args=[*FLAGS])
         try:
@@ -137,18 +183,18 @@ async def open_browser() -> AsyncIterator[Browser]:
 
 
 @asynccontextmanager
-async def open_tab(
-    browser: Browser, url: str, wallet: BrowserWallet, *, width: int = 1440, dark: bool = False
-) -> AsyncIterator[Tab]:
-    """A tab of its own, as if in a private window. url: the node's."""
-    context = await browser.new_context(
-        viewport={"width": width, "height": SIZES.get(width, 900)}, color_scheme="dark" if dark else "light"
+async def open_tab(browser: Browser, url: str, wallet: BrowserWallet) -> AsyncIterator[Tab]:
+    """A tab of its own, as if in a private window, which is checked when the test is through. url: the node's."""
+    width = browser.look.width
+    context = await browser.process.new_context(
+        viewport={"width": width, "height": SIZES.get(width, 900)},
+        color_scheme="dark" if browser.look.dark else "light",
     )
     context.set_default_timeout(PATIENCE)
     await context.expose_binding("__wallet", wallet.request)
     await context.add_init_script(SCRIPT)
     page = await context.new_page()
-    tab = Tab(page, wallet, url)
+    tab = Tab(page, wallet, url, browser.look)
 
     def on_request(request: Any) -> None:
         tab.requests.append((request.method, request.url, dict(request.headers), request.post_data or ""))
@@ -158,10 +204,18 @@ async def open_tab(
         if message.type in ("error", "warning"):
             tab.errors.append(f"{message.text} ({message.location.get('url', '')})")
 
+    def on_wide(source: Any, pixels: int, of: str) -> None:
+        tab.errors.append(f"{pixels} pixels wider than the screen by {of} ({source['page'].url})")
+
+    await context.expose_binding("__wide", on_wide)
+    await context.add_init_script(WATCH)
     page.on("request", on_request)
     page.on("console", on_console)
     page.on("pageerror", lambda error: tab.errors.append(str(error)))
     try:
         yield tab
+        if page.url.startswith(url) and AXE.exists():
+            assert await tab.faults() == {}
+        tab.check()
     finally:
         await context.close()

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import expect
 
 from nvm_chain.cid import Cid
 from nvm_chain.did import Did
 from nvm_chain.metadata import Metadata
-from tests.browser.console import open_tab
+from tests.browser.console import Browser, open_tab
 from tests.browser.wallet import BrowserWallet
 from tests.world import World
 

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import pytest
 from openai import APIStatusError
-from playwright.async_api import Browser, expect
+from playwright.async_api import Route, expect
 
 from nvm_chain.definition import Definition
 from nvm_chain.metadata import Metadata
+from nvm_chain.plans import Payee
 from nvm_chain.sealing import Binding
 from nvm_chain.secret import Secret
-from tests.browser.console import open_tab
+from tests.browser.console import Browser, open_tab
 from tests.browser.wallet import BrowserWallet
 from tests.world import World, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+EXPLORER = "https://explorer.example"
+
+
+async def with_explorer(route: Route) -> None:
+    """What the node says of itself, had its chain an explorer."""
+    answer = await route.fetch()
+    facts = await answer.json()
+    facts["chain"]["explorer"] = EXPLORER
+    await route.fulfill(response=answer, json=facts)
 
 
 def unsealed(world: World, metadata: Metadata) -> Definition:
@@ -64,7 +76,28 @@ async def test_sales_earnings_withdrawal_grant_and_pause(world: World, browser: 
         await tab.confirm()
         await expect(page.get_by_text("Sales have ended", exact=True)).to_be_visible()
         assert (await world.chain.call(world.deployment.plans.plan(plan))).retired
-        tab.check()
+
+
+async def test_what_a_builder_earned_is_their_share_withdrawn_or_not(world: World, browser: Browser) -> None:
+    builder, friend, buyer = await world.wallet(), await world.wallet(), await world.wallet()
+    shares = [Payee(builder.address, 7_000), Payee(friend.address, 3_000)]
+    plan = (await world.create_plan(title="Shared", price=10**17, owner=builder, payees=shares)).plan_id
+    await world.buy(plan, buyer)
+    async with open_tab(browser, world.node.url, BrowserWallet(builder, world.chain)) as tab:
+        page = tab.page
+        earned = page.locator(".facts > div").filter(has_text="You earned so far")
+        await tab.go("builder?tab=plans")
+        await page.locator("main").get_by_role("button", name="Test Wallet").click()
+        await page.get_by_text("Sales", exact=True).click()
+        await expect(earned.locator("dd")).to_have_text("0.07 ETH")
+        await page.get_by_role("button", name="Withdraw", exact=True).click()
+        await tab.confirm()
+        await expect(page.get_by_role("button", name="Withdraw", exact=True)).to_be_disabled()
+        await world.buy(plan, buyer, units=2)
+        await page.reload()
+        await page.get_by_text("Sales", exact=True).click()
+        await expect(earned.locator("dd")).to_have_text("0.21 ETH")
+        await expect(page.locator("figure svg").get_by_text("0.3", exact=True)).to_be_visible()
 
 
 async def test_texts_secret_prices_and_plans_of_an_assistant(world: World, browser: Browser) -> None:
@@ -151,21 +184,21 @@ async def test_somebody_else_manages_nothing(world: World, browser: Browser) -> 
         await tab.go(f"builder?did={did}")
         await tab.connect()
         await expect(tab.page.get_by_text("Only the assistant’s owner may do this.")).to_be_visible()
-        tab.check()
 
 
 async def test_the_operator_sees_the_node_and_others_dont(world: World, browser: Browser) -> None:
+    node = await world.add_node()
     plan = (await world.create_plan(title="Seen", credits=10)).plan_id
-    did = (await world.register(plan, title="Seen by the operator")).did
+    did = (await world.register(plan, node=node, title="Seen by the operator")).did
     subscriber = await world.wallet()
     await world.buy(plan, subscriber)
-    with world.openai(await world.login(subscriber)) as client:
+    with world.openai(await world.login(subscriber, node=node), node=node) as client:
         client.responses.create(model=str(did), input="hello")
         await world.provider.queue("[[fail 401]]", path="/v1/responses")
         with pytest.raises(APIStatusError):
             client.responses.create(model=str(did), input="hello")
-    await world.node.run("settle")
-    async with open_tab(browser, world.node.url, BrowserWallet(world.node.wallet, world.chain)) as tab:
+    await node.run("settle")
+    async with open_tab(browser, node.url, BrowserWallet(node.wallet, world.chain)) as tab:
         page = tab.page
         await tab.go("operator")
         await tab.connect()
@@ -178,8 +211,20 @@ async def test_the_operator_sees_the_node_and_others_dont(world: World, browser:
         await expect(failures).to_contain_text("refuses the builder’s key or account")
         await expect(failures.get_by_role("cell").last).to_have_text("1")
         await tab.shot("operator")
-        tab.check()
-    async with open_tab(browser, world.node.url, BrowserWallet(subscriber, world.chain)) as tab:
+
+        # At a chain with an explorer: the links lead to what settled, in a tab of their own
+        await page.route("**/console.json", with_explorer)
+        await page.context.route(f"{EXPLORER}/**", lambda route: route.fulfill(body="found", content_type="text/html"))
+        await page.reload()
+        link = page.get_by_role("region", name="Batches").get_by_role("link")
+        async with page.context.expect_page() as opened:
+            await link.click()
+        address, _, hash_ = (await opened.value).url.rpartition("/tx/")
+        receipt = await world.chain.rpc("eth_getTransactionReceipt", [hash_])
+        assert address == EXPLORER
+        assert receipt["from"] == node.account.lower()
+        assert receipt["to"] == world.deployment.plan_registry.lower()
+    async with open_tab(browser, node.url, BrowserWallet(subscriber, world.chain)) as tab:
         page = tab.page
         tab.expected.append("403 (Forbidden)")
         await tab.go("operator")
@@ -187,4 +232,3 @@ async def test_the_operator_sees_the_node_and_others_dont(world: World, browser:
         await page.get_by_role("button", name="Sign in", exact=True).click()
         await expect(page.get_by_text("This page is for the node's operator")).to_be_visible()
         await expect(page.get_by_text("Settlement")).to_have_count(0)
-        tab.check()

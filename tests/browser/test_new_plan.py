@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, expect
+from playwright.async_api import expect
 
 from nvm_chain.plans import Plan, PlanId
-from tests.browser.console import Tab, open_tab
+from tests.browser.console import Browser, Tab, open_tab
 from tests.browser.wallet import BrowserWallet
 from tests.solidity import deploy_token
 from tests.world import World
@@ -26,7 +26,6 @@ async def tab(world: World, browser: Browser) -> AsyncIterator[Tab]:
         await tab.go("new/plan")
         await tab.connect()
         yield tab
-        tab.check()
 
 
 async def created(world: World, tab: Tab) -> Plan:
@@ -62,7 +61,11 @@ async def test_credits_that_expire_in_an_erc20_token_with_a_supply(world: World,
     await page.get_by_role("textbox", name="Price").fill("1.0000001")
     await page.get_by_role("button", name="Create plan").click()
     await expect(page.get_by_text("Has more than 6 digits after the point.").first).to_be_visible()
+    await page.get_by_role("textbox", name="Price").fill("1,5")
+    await expect(page.get_by_text("Write a number with a point and no commas, like 0.1.").first).to_be_visible()
     await page.get_by_role("textbox", name="Price").fill("1.5")
+    await expect(page.get_by_text("Write a number with a point and no commas, like 0.1.")).to_have_count(0)
+    await expect(page.get_by_role("alert")).to_have_count(0)
     await page.get_by_label("Credits expire after a time").check()
     await page.get_by_label("Duration").fill("1")
     await page.get_by_label("Unit", exact=True).select_option("years")

@@ -1,17 +1,24 @@
-"""Other ways: plans in ERC-20 tokens, with and without permits; a node below a path of another site."""
+"""Other ways: tokens with and without permits, a node below a path of another site, code copied from the page."""
 
 from __future__ import annotations
 
+import asyncio
+import json
+import os
+import shutil
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
 from aiohttp import web
-from playwright.async_api import Browser, expect
+from playwright.async_api import expect
 
-from tests.browser.console import open_tab
+from tests.browser.console import Browser, open_tab
 from tests.browser.wallet import BrowserWallet
+from tests.openai_clients import PACKAGE
 from tests.solidity import deploy_token
 from tests.world import World, free_port
 
@@ -55,7 +62,43 @@ async def test_tokens_with_a_permit_and_with_an_approval(world: World, browser: 
         await expect(page.get_by_text("It’s yours.")).to_be_visible()
         assert await world.credits(plan, subscriber) == 200
         assert await world.chain.call(abi.call(token, "allowance", subscriber.address, sent[0])) == 0
-        tab.check()
+
+
+RUN = {"curl": ["bash", "-c"], "Python": [sys.executable, "-c"], "JavaScript": ["node", "--input-type=module", "-e"]}
+
+
+@pytest.mark.parametrize("language", RUN)
+async def test_code_copied_from_the_page_runs_as_it_is(world: World, browser: Browser, language: str) -> None:
+    command = RUN[language]
+    needed = {"curl": shutil.which("curl"), "JavaScript": shutil.which("node") and PACKAGE.exists()}
+    if not needed.get(language, True):
+        pytest.skip(f"{language}’s client isn’t installed")
+    plan, subscriber = (await world.create_plan(title="Copied")).plan_id, await world.wallet()
+    did = (await world.register(plan, credits=3)).did
+    await world.buy(plan, subscriber)
+    key = await world.login(subscriber)
+    async with open_tab(browser, world.node.url, BrowserWallet(subscriber, world.chain)) as tab:
+        page = tab.page
+        await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        await tab.go(f"a/{did}")
+        await page.get_by_role("tab", name=language).click()
+        code = page.locator(".code", has=page.get_by_role("region", name="Call it"))
+        await code.get_by_role("button", name="Copy").click()
+        await expect(code.get_by_role("button", name="Copied")).to_be_visible()
+        copied = await page.evaluate("navigator.clipboard.readText()")
+
+    # openai for JavaScript is found from the folder that has it
+    process = await asyncio.create_subprocess_exec(
+        *command, copied, cwd=PACKAGE.parents[2], env={**os.environ, "NVM_KEY": key}, stdout=PIPE, stderr=PIPE
+    )
+    out, error = await process.communicate()
+    assert process.returncode == 0, error.decode()
+    answer = out.decode().strip()
+    if language == "curl":
+        answer = json.loads(answer)["output"][-1]["content"][0]["text"]
+    with world.openai(key) as client:
+        expected = client.responses.create(model=str(did), input="hello").output_text
+    assert answer == expected
 
 
 @asynccontextmanager
@@ -112,4 +155,3 @@ async def test_it_works_below_a_path(world: World, browser: Browser) -> None:
         await page.get_by_role("link", name="Builder").click()
         await expect(page.get_by_role("heading", name="Builder")).to_be_visible()
         assert page.url.startswith(f"{url}/#/builder")
-        tab.check()

@@ -6,11 +6,11 @@ import asyncio
 
 import openai
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import expect
 
 from nvm_chain.did import Did
 from nvm_chain.metadata import Metadata
-from tests.browser.console import AXE, Tab, open_tab
+from tests.browser.console import AXE, Browser, Tab, open_tab
 from tests.browser.test_builder_pages import unsealed
 from tests.browser.wallet import BrowserWallet
 from tests.world import World
@@ -62,6 +62,27 @@ async def test_next_always_goes_on_or_says_why_not(world: World, browser: Browse
         tab.check(world.provider.key)
 
 
+async def test_an_error_stays_only_while_the_field_is_wrong(world: World, browser: Browser) -> None:
+    async with open_tab(browser, world.node.url, BrowserWallet(await world.wallet(), world.chain)) as tab:
+        page, errors = tab.page, tab.page.locator("main .error")
+        model = page.get_by_label("Model", exact=True)
+        await begin(world, tab)
+        await page.get_by_role("button", name="Next").click()
+        await expect(errors).to_have_text(
+            ["This is not a model’s name, such as gpt-5-mini: no spaces, at most 200 characters"]
+        )
+        await page.get_by_role("textbox", name="Instructions").fill("About something else.")
+        await expect(errors).to_have_count(1)
+        await model.fill(STORED)
+        await expect(errors).to_have_text("This is an assistant’s id, not a model.")
+        await model.fill("stand-in")
+        await expect(errors).to_have_count(0)
+        await expect(model).not_to_have_attribute("aria-invalid", "true")
+        await model.fill("two words")
+        await expect(errors).to_have_count(1)
+        tab.check(world.provider.key)
+
+
 async def test_no_notes_hang_the_preview(world: World, browser: Browser) -> None:
     async with open_tab(browser, world.node.url, BrowserWallet(await world.wallet(), world.chain)) as tab:
         page = tab.page
@@ -81,22 +102,19 @@ async def test_no_notes_hang_the_preview(world: World, browser: Browser) -> None
 
 @pytest.mark.skipif(not AXE.exists(), reason="axe-core is missing: make setup")
 @pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")  # as OpenAI calls what it shut down
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-async def test_a_stored_assistant_of_a_compatible_provider_is_sold_from_a_phone(
-    world: World, browser: Browser, dark: bool
-) -> None:
+@pytest.mark.looks
+async def test_a_stored_assistant_of_a_compatible_provider_is_sold(world: World, browser: Browser) -> None:
     with openai.OpenAI(base_url=world.provider.url, api_key=world.provider.key) as client:
         stored = client.beta.assistants.create(model="stand-in", instructions="You are terse.").id
     builder, faults = await world.wallet(), dict[str, object]()
     plan = (await world.create_plan(title="A hundred credits", owner=builder)).plan_id
     wallet = BrowserWallet(builder, world.chain)
-    async with open_tab(browser, world.node.url, wallet, width=390, dark=dark) as tab:
+    async with open_tab(browser, world.node.url, wallet) as tab:
         page = tab.page
 
         async def look(step: str) -> None:
             faults.update({f"{step}: {fault}": where for fault, where in (await tab.faults()).items()})
-            if dark and step in ("attributes", "review", "create"):
-                await tab.shot(f"wizard-390-{step}")
+            await tab.shot(f"stored-{step}")
 
         await begin(world, tab)
         await page.get_by_label("Model", exact=True).fill("typed before")
