@@ -73,16 +73,18 @@ export function TransactionTray() {
           const link = explorerLink(one.hash)
           return (
             <li key={one.hash} class={one.state}>
-              <span role="status">
-                <b>{one.title}</b> <span class="state">{t.tx.states[one.state]}</span>
-              </span>{' '}
-              {link ? (
-                <a href={link} target="_blank" rel="noopener noreferrer">
-                  {t.tx.look}
-                </a>
-              ) : (
-                <span class="mono quiet">{one.hash.slice(0, 10)}…</span>
-              )}
+              <span>
+                <span role="status">
+                  <b>{one.title}</b> <span class="state">{t.tx.states[one.state]}</span>
+                </span>{' '}
+                {link ? (
+                  <a href={link} target="_blank" rel="noopener noreferrer">
+                    {t.tx.look}
+                  </a>
+                ) : (
+                  <span class="mono quiet">{one.hash.slice(0, 10)}…</span>
+                )}
+              </span>
               <button
                 type="button"
                 class="button small"
