@@ -15,7 +15,7 @@ from nvm_chain.registration import Registration
 from nvm_chain.wallet import LocalWallet
 from tests.browser.console import AXE, Browser, Look, Tab, open_tab
 from tests.browser.wallet import BrowserWallet
-from tests.world import World
+from tests.world import World, until
 
 CUT_OFF = "[...document.querySelectorAll('.scroll')].some((one) => one.scrollWidth > one.clientWidth)"
 
@@ -127,6 +127,23 @@ async def test_buying_needs_no_mouse(busy: Busy, browser: Browser) -> None:
         await expect(page.get_by_text("It’s yours.")).to_be_visible()
         await keyboard.press("Escape")
         await expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+async def test_a_page_that_is_wider_than_the_screen_is_noticed(
+    busy: Busy, process: playwright.async_api.Browser
+) -> None:
+    """So that no other test passes because nobody looks."""
+    wallet = BrowserWallet(busy.wallet, busy.world.chain)
+    async with open_tab(Browser(process, Look(390, dark=False)), busy.world.node.url, wallet) as tab:
+        await tab.go("")
+        assert tab.errors == []
+        await tab.page.locator("main h1").evaluate("(title) => (title.style.width = '500px')")
+
+        async def noticed() -> bool:
+            return any("wider than the screen by <h1" in error for error in tab.errors)
+
+        await until(noticed, "the watch to see it")
+        tab.expected.append("wider than the screen")
 
 
 async def test_360_pixels_are_enough(busy: Busy, process: playwright.async_api.Browser) -> None:
