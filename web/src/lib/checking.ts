@@ -5,7 +5,6 @@ import { strings as t } from '../strings'
 import { accessNode } from './chain'
 import { baseUrl, DefinitionInvalid, keyProblem } from './definition'
 import { api, facts } from './node'
-import { sealCheck } from './sealing'
 import { signIn } from './session'
 import { account } from './wallet'
 
@@ -27,6 +26,7 @@ export async function checkKey(url: string, apiKey: string, model: string): Prom
   const { chain, contracts, node } = facts()
   const { key, version, active } = await accessNode(node)
   if (!active) throw new Error(t.errors.nodeNotUsable(node))
+  const { sealCheck } = await import('./sealing')
   const check = {
     base_url: base,
     api_key: apiKey,

@@ -20,7 +20,6 @@ import { type Did, didOf, idOf } from './did'
 import { type Metadata, metadataBlock, planBlock } from './metadata'
 import { facts } from './node'
 import { call, head, Refused, simulate } from './rpc'
-import { seal } from './sealing'
 import { signIn } from './session'
 import { transact } from './tx'
 import { account } from './wallet'
@@ -81,7 +80,7 @@ export async function registerAsset(
   await signIn()
   const nodes = await usable(draft.nodes)
   onStep(1, did)
-  const sealed = sealFor(did, owner, makeDefinition(), nodes)
+  const sealed = await sealFor(did, owner, makeDefinition, nodes)
   const now = (await head()).timestamp
   const block = await metadataBlock({
     ...draft,
@@ -153,7 +152,7 @@ export async function publishVersion(one: Asset, changes: Changes, title: string
     owner,
     offers,
     services: serving.map((node) => ({ node: node.account, endpoint: node.endpoint })),
-    sealed: definition ? sealFor(one.did, owner, definition, serving) : old.sealed,
+    sealed: definition ? await sealFor(one.did, owner, () => definition, serving) : old.sealed,
     updated: Math.max(now, old.updated),
   }
   const block = await metadataBlock(next)
@@ -170,8 +169,15 @@ async function usable(accounts: Address[]) {
   return nodes.map((node) => ({ ...node, endpoint: node.endpoint.replace(/\/+$/, '') }))
 }
 
-function sealFor(did: Did, owner: Address, definition: Definition, nodes: Awaited<ReturnType<typeof usable>>) {
+async function sealFor(
+  did: Did,
+  owner: Address,
+  makeDefinition: () => Definition,
+  nodes: Awaited<ReturnType<typeof usable>>,
+) {
+  const { seal } = await import('./sealing') // a third of the console, which most pages never need
   const { chain, contracts } = facts()
+  const definition = makeDefinition()
   return nodes.map((node) => {
     const binding = {
       did,

@@ -1,7 +1,8 @@
-/** A field for a secret: hidden, never completed or corrected by the browser. */
+/** A field for a secret that will be sealed: hidden, never completed or corrected by the browser. */
 
 import { useSignal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
+import { useEffect } from 'preact/hooks'
 import { strings as t } from '../strings'
 import { Field } from './basics'
 
@@ -21,6 +22,10 @@ export function SecretField({
   good: boolean
 }) {
   const open = useSignal(false)
+  useEffect(() => {
+    // While it is typed; if that fails, sealing tries again and says so.
+    import('../lib/sealing').catch(() => null)
+  }, [])
   return (
     <Field label={label} hint={hint} error={error}>
       {(field) => (
