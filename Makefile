@@ -13,10 +13,10 @@ export APE_DATA_FOLDER ?= $(CURDIR)/.tools/ape
 UV_COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-long check fmt web gas bench compile lock lock-peers lock-web clean
+.PHONY: help setup demo up test test-long check fmt web gas bench lighthouse compile lock lock-peers lock-web lock-lighthouse clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install everything the project needs into this folder (Python 3.11 or newer is enough)
 	@$(PYTHON) scripts/setup.py
@@ -53,6 +53,9 @@ bench: setup ## measure the relay's speed and what it adds
 	@python -m bench.run
 	@python -m bench.plot
 
+lighthouse: setup ## measure the console's pages: speed, weight and accessibility
+	@python scripts/setup.py lighthouse && python -m bench.lighthouse.run
+
 lock: ## write requirements/*.lock and package-lock.json anew, from pyproject.toml and package.json
 	@test -x $(UV) || $(PYTHON) scripts/setup.py
 	cd requirements && for name in uv node build slither halmos; do $(UV_COMPILE) $$name.in -o $$name.lock $(LOCK) || exit 1; done
@@ -66,6 +69,9 @@ lock-peers: ## the same for tests/peers/package-lock.json
 lock-web: ## the same for web/package-lock.json
 	cd web && npm install --package-lock-only --ignore-scripts --loglevel=warn
 
+lock-lighthouse: ## the same for bench/lighthouse/package-lock.json
+	cd bench/lighthouse && npm install --package-lock-only --ignore-scripts --loglevel=warn
+
 clean: ## remove everything that was built or installed
-	rm -rf .venv .tools node_modules tests/peers/node_modules web/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .tools node_modules tests/peers/node_modules web/node_modules bench/lighthouse/node_modules build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

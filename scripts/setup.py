@@ -8,6 +8,7 @@ or newer, else it comes from the Python package index. What has not changed sinc
     scripts/setup.py              everything
     scripts/setup.py web          in addition, what the console is built and checked with (260 MB)
     scripts/setup.py peers        in addition, what tests talk to: an IPFS daemon, npm's openai (300 MB), a browser
+    scripts/setup.py lighthouse   in addition, what measures the console's pages (190 MB), and a browser
     scripts/setup.py slither      in addition, the contracts' static analysis, in .tools/slither/ (70 MB)
     scripts/setup.py halmos       in addition, the contracts' symbolic checks, in .tools/halmos/ (150 MB)
 """
@@ -352,6 +353,9 @@ def main() -> None:
     if "peers" in sys.argv[1:]:
         install_browser()
         install_npm("peers for tests: IPFS, npm's openai (300 MB)", node, ROOT / "tests" / "peers")
+    if "lighthouse" in sys.argv[1:]:
+        install_browser()
+        install_npm("Lighthouse (190 MB)", node, ROOT / "bench" / "lighthouse")
     for name in ("slither", "halmos"):
         if name in sys.argv[1:]:
             install_apart(name)

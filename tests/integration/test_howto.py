@@ -77,7 +77,7 @@ Pages = Sequence[tuple[str, Sequence[str]]]
 
 NOT_RUN = {
     "make demo": "tests/integration/test_demo.py does",
-    "npm install --no-save lighthouse": "Lighthouse is no dependency of this project, and would be fetched",
+    "make lighthouse": "tests/browser/test_lighthouse.py does",
     "pytest tests/browser": "the browser's tests are tests themselves",
 }
 """How blocks begin that nothing here runs, and why not."""

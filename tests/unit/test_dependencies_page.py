@@ -27,7 +27,7 @@ INPUTS = [
 ]
 NODE = {
     name
-    for file in ("package.json", "tests/peers/package.json", "web/package.json")
+    for file in ("package.json", "tests/peers/package.json", "web/package.json", "bench/lighthouse/package.json")
     for kind in ("dependencies", "devDependencies")
     for name in json.loads((ROOT / file).read_text()).get(kind, {})
 }
@@ -103,7 +103,7 @@ def test_every_locked_package_has_hashes() -> None:
         assert [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry] == []
 
 
-@pytest.mark.parametrize("folder", [".", "tests/peers", "web"])
+@pytest.mark.parametrize("folder", [".", "tests/peers", "web", "bench/lighthouse"])
 def test_the_npm_lock_file_belongs_to_its_package_file(folder: str) -> None:
     package, lock = (json.loads((ROOT / folder / name).read_text()) for name in ("package.json", "package-lock.json"))
     for kind in ("dependencies", "devDependencies"):
