@@ -12,7 +12,7 @@ from node_proxy.identity import Identity
 from node_proxy.watcher import ChainView
 from nvm_chain.assets import Asset
 from nvm_chain.chain import event_topics, topic
-from nvm_chain.deployments import deployed_at
+from nvm_chain.deployments import first_block
 from nvm_chain.did import Did
 from nvm_chain.errors import ChainUnavailable, NotFound, NvmError
 from nvm_chain.nodes import Node
@@ -31,14 +31,16 @@ _NODE_SECONDS = 5.0
 class ChainRecords:
     """The chain's half of `assets.Records`; `Keyring` adds the keys.
 
-    from_block: where the search for own assistants begins, the first time; 0 = where the contracts were deployed.
+    from_block: where the search for own assistants begins, the first time; 0 = where the contracts were deployed, which
+    is found out at the first search.
     """
 
     def __init__(self, view: ChainView, store: AccessStore, identity: Identity, *, from_block: int) -> None:
         self._view = view
         self._store = store
         self._identity = identity
-        self._from = from_block
+        self.from_block = from_block
+        self._looked = bool(from_block)
         self._scope = f"{view.chain.chain_id}|{view.deployment.asset_registry}|{identity.address}"
         self._searching = asyncio.Lock()
         self._node: tuple[float, Node] | None = None
@@ -65,7 +67,8 @@ class ChainRecords:
             last = await self._store.searched(self._scope)
             if last == head:
                 return
-            first = await self._start(head) if last is None else max(self._from, min(last, head) - OVERLAP)
+            start = await self._start(head)
+            first = start if last is None else max(start, min(last, head) - OVERLAP)
             topics = [event_topics("NodeChanged")[0], None, topic(self._identity.address)]
             while True:
                 end = min(head, first + SEARCH_SPAN - 1)
@@ -76,10 +79,11 @@ class ChainRecords:
                 first = end + 1
 
     async def _start(self, head: int) -> int:
-        if not self._from:
-            self._from = await deployed_at(self._view.chain, self._view.deployment.asset_registry, head)
-            log.info("records.search", from_block=self._from)
-        return self._from
+        if not self._looked:
+            self.from_block = await first_block(self._view.chain, self._view.deployment, head)
+            self._looked = True
+            log.info("records.search", from_block=self.from_block)
+        return self.from_block
 
     async def node(self) -> Node | None:
         """The node's own record in NodeRegistry; None before it is registered. What is known is used while the chain

@@ -13,6 +13,7 @@ from node_proxy.ledger.base import Applied, Batch, BatchConflict, BatchState, En
 from node_proxy.watcher import ChainView
 from nvm_chain.abi import Event
 from nvm_chain.chain import event_topics, topic
+from nvm_chain.deployments import first_block
 from nvm_chain.did import Did
 from nvm_chain.errors import NotFound
 from nvm_chain.plans import PlanId, settled_entries
@@ -21,7 +22,7 @@ from nvm_chain.plans import PlanId, settled_entries
 async def recover(ledger: Ledger, view: ChainView, *, from_block: int = 0) -> list[Batch]:
     """Adopts every forgotten batch of the claims that the ledger knows, in their order; answers them.
 
-    from_block: where the registry's history begins. Raises BatchConflict, NotFound, NvmError.
+    from_block: where the registry's history begins; 0 = `first_block`. Raises BatchConflict, NotFound, NvmError.
     """
     await view.refresh()
     head = view.block
@@ -41,11 +42,12 @@ async def recover(ledger: Ledger, view: ChainView, *, from_block: int = 0) -> li
         if first >= expected:
             continue
         topics = [*event_topics("Settled"), topic(did), topic(plan), topic(view.node)]
-        events = await view.chain.logs([view.deployment.plan_registry], from_block, head, topics)
+        start = await first_block(view.chain, view.deployment, head, from_block)
+        events = await view.chain.logs([view.deployment.plan_registry], start, head, topics)
         found = {event.args["batch"]: event for event in events}
         for number in range(first, expected):
             if number not in found:
-                raise NotFound(f"the endpoint has no event of batch {number} of {Did(did)} from block {from_block} on")
+                raise NotFound(f"the endpoint has no event of batch {number} of {Did(did)} from block {start} on")
             adopted.append(await ledger.adopt(await _forgotten(view, found[number])))
     return adopted
 

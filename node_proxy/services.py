@@ -230,7 +230,7 @@ def _assemble(
     provider: ProviderClient,
 ) -> Services:
     metrics, access = Metrics(), AccessStore(database)
-    records = ChainRecords(view, access, identity, from_block=settings.from_block)
+    records = ChainRecords(view, access, identity, from_block=settings.from_block or deployment.block)
     keyring = Keyring(records, chain, deployment, identity, settings)
     assets = Assets(
         keyring,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -79,19 +79,28 @@ def network_of(chain_id: int) -> Network:
     return Network(f"chain-{chain_id}", chain_id, f"Chain {chain_id}", "ETH", None, None)
 
 
+CONTRACTS = ("plan_registry", "asset_registry", "node_registry", "signature_validator", "lens")
+
+
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """The five contracts' addresses on a chain, and the objects that make calls of them."""
+    """The five contracts' addresses on a chain, and the objects that make calls of them.
+
+    block: no log of the registries is older than this block; 0 = not known.
+    """
 
     plan_registry: str
     asset_registry: str
     node_registry: str
     signature_validator: str
     lens: str
+    block: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            object.__setattr__(self, field.name, address(getattr(self, field.name), field.name.replace("_", " ")))
+        for name in CONTRACTS:
+            object.__setattr__(self, name, address(getattr(self, name), name.replace("_", " ")))
+        if type(self.block) is not int or self.block < 0:
+            raise InvalidInput(f"block {self.block!r} is not a block's number: give a whole number, or leave it out")
 
     @property
     def plans(self) -> PlanRegistry:
@@ -113,20 +122,22 @@ class Deployment:
     @cache
     def standard(cls, fee_recipient: str = ZERO_ADDRESS, fee_basis_points: int = 0) -> Deployment:
         """The addresses that `deploy` uses on every chain; a protocol fee gives other ones."""
-        return cls(**{step.field: step.address for step in _steps(fee_recipient, fee_basis_points)})
+        addresses: dict[str, Any] = {step.field: step.address for step in _steps(fee_recipient, fee_basis_points)}
+        return cls(**addresses)
 
     @classmethod
     def load(cls, path: Path) -> Deployment:
-        """From a JSON file with the five addresses by field name. Raises InvalidInput."""
+        """From a JSON file with the five addresses by field name and, if it is known, `block`. Raises InvalidInput."""
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**{field.name: raw[field.name] for field in fields(cls)})
+            return cls(**{name: raw[name] for name in CONTRACTS}, block=raw.get("block", 0))
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            names = ", ".join(field.name for field in fields(cls))
+            names = ", ".join(CONTRACTS)
             raise InvalidInput(f"{path} is not a deployment file with the addresses {names}: {error}") from error
 
     def to_dict(self) -> dict[str, str]:
-        return asdict(self)
+        """The addresses."""
+        return {name: getattr(self, name) for name in CONTRACTS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +165,12 @@ async def deploy(
     fee_basis_points: int = 0,
     on_step: Callable[[Deployed], None] = lambda _: None,
 ) -> Deployment:
-    """Deploys what is missing on the chain and returns the addresses; doing it again costs nothing.
+    """Deploys what is missing on the chain and returns addresses and block; doing it again costs nothing.
 
     on_step: told of each contract. Raises ChainUnavailable when the chain has no deployment proxy, InsufficientFunds.
     """
     await _check_proxy(chain)
+    block = None
     for step in _steps(fee_recipient, fee_basis_points):
         receipt = None
         if not await chain.code(step.address):
@@ -169,8 +181,10 @@ async def deploy(
                 raise TransactionFailed(
                     f"{step.contract} did not appear at {step.address} (transaction {receipt.tx_hash})"
                 )
+            block = receipt.block if step.field == "plan_registry" else block
         on_step(Deployed(step.contract, step.address, receipt))
-    return Deployment.standard(fee_recipient, fee_basis_points)
+    made = Deployment.standard(fee_recipient, fee_basis_points)
+    return replace(made, block=await first_block(chain, made, await chain.block_number()) if block is None else block)
 
 
 async def missing(
@@ -244,6 +258,13 @@ async def deployed_at(chain: Chain, account: str, head: int) -> int:
     except NvmError:
         return 0
     return low
+
+
+async def first_block(chain: Chain, deployment: Deployment, head: int, wanted: int = 0) -> int:
+    """Where a search through the registries' logs begins: `wanted`, else what the deployment says, else what the chain
+    does. 0 where nobody knows. Raises NvmError.
+    """
+    return wanted or deployment.block or await deployed_at(chain, deployment.plan_registry, head)
 
 
 def create2_address(init_code: bytes, salt: bytes = SALT) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nvm_chain.abi import Event
 from nvm_chain.chain import Chain, event_topics, topic
-from nvm_chain.deployments import Deployment
+from nvm_chain.deployments import Deployment, first_block
 from nvm_chain.errors import NotFound
 from nvm_chain.receipts import Proof, ReceiptInvalid
 
@@ -32,7 +32,7 @@ class Proven:
 
 
 async def check_receipt(chain: Chain, deployment: Deployment, proof: Proof, *, from_block: int = 0) -> Proven:
-    """from_block: where to look for the settlement if it isn't in the block that the proof names.
+    """from_block: where to look for the settlement if it isn't in the block that the proof names; 0 = `first_block`.
 
     Raises ReceiptInvalid where something doesn't hold, NotFound where the chain has no such settlement, NvmError.
     """
@@ -83,16 +83,22 @@ async def _settlement(chain: Chain, deployment: Deployment, proof: Proof, from_b
     receipt = proof.receipt
     topics = [*event_topics("Settled"), topic(receipt.did.value), topic(receipt.plan_id.value), topic(receipt.node)]
     head = await chain.block_number()
-    spans = [(from_block, head)]
+
+    async def look(first: int, last: int) -> Event | None:
+        found = await chain.logs([deployment.plan_registry], first, last, topics)
+        return next((event for event in found if event.args["batch"] == proof.batch), None)
+
+    event = None
     if proof.block is not None and proof.block <= head:
-        spans.insert(0, (proof.block, proof.block))
-    for first, last in spans:
-        for event in await chain.logs([deployment.plan_registry], first, last, topics):
-            if event.args["batch"] == proof.batch:
-                return event
+        event = await look(proof.block, proof.block)
+    if event is None:
+        first = await first_block(chain, deployment, head, from_block)
+        event = await look(first, head)
+    if event is not None:
+        return event
     raise NotFound(
         f"the chain has no settlement {proof.batch} of {receipt.did} under plan {receipt.plan_id} by node "
-        f"{receipt.node} in blocks {from_block} to {head}: it isn't settled, or the proof is made up"
+        f"{receipt.node} in blocks {first} to {head}: it isn't settled, or the proof is made up"
     )
 
 

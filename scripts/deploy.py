@@ -31,6 +31,6 @@ def cli(provider: Any, account: str | None, with_proxy: bool) -> None:
         if with_proxy:
             await install_proxy(chain, wallet)
         deployment = await deploy(chain, wallet, on_step=report)
-        return {"chain_id": chain.chain_id, **deployment.to_dict(), "gas": sum(gas.values())}
+        return {"chain_id": chain.chain_id, **deployment.to_dict(), "block": deployment.block, "gas": sum(gas.values())}
 
     run(provider, account, job)

@@ -12,7 +12,7 @@ from node_proxy.keyring import usable_keys
 from node_proxy.services import block_source, load_deployment
 from nvm_chain.assets import FOREVER
 from nvm_chain.chain import Chain, event_topics, open_chain, topic
-from nvm_chain.deployments import Deployment, check_deployed
+from nvm_chain.deployments import Deployment, check_deployed, first_block
 from nvm_chain.did import Did
 from nvm_chain.errors import NotFound, NvmError
 from nvm_chain.ipfs import BlockSource
@@ -65,9 +65,10 @@ async def _named(settings: Settings, chain: Chain, deployment: Deployment, accou
     scope = f"{chain.chain_id}|{deployment.asset_registry}|{account}"
     async with open_access_store(settings.database) as access:
         known, searched = await access.assistants(), await access.searched(scope)
-    first = settings.from_block if searched is None else max(settings.from_block, searched)
+    head = await chain.block_number()
+    first = await first_block(chain, deployment, head, max(settings.from_block, searched or 0))
     topics = [event_topics("NodeChanged")[0], None, topic(account)]
-    events = await chain.logs([deployment.asset_registry], first, await chain.block_number(), topics)
+    events = await chain.logs([deployment.asset_registry], first, head, topics)
     return [Did(did) for did in dict.fromkeys([*known, *(event.args["did"] for event in events)])]
 
 

@@ -104,7 +104,7 @@ class WebPages:
                     "explorer": network.explorer,
                 },
                 "contracts": services.deployment.to_dict(),
-                "from_block": settings.from_block,
+                "from_block": services.records.from_block,
                 "providers": providers,
                 "session": await self._session(exchange),
             },

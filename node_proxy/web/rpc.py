@@ -104,7 +104,7 @@ class RpcPages:
         if not isinstance(topics, list) or len(topics) > 4 or not all(map(_is_topic, topics)) or not any(topics[1:]):
             raise _Refused(-32602, "logs are given about something: name an indexed value besides the event")
         head = self._services.view.block or await self._services.chain.block_number()
-        first = max(_number(query.get("fromBlock", "0x0"), head), self._services.settings.from_block)
+        first = max(_number(query.get("fromBlock", "0x0"), head), self._services.records.from_block)
         last = min(_number(query.get("toBlock", "latest"), head + 64), head + 64)
         found: list[Any] = []
         span = MAX_LOG_SPAN

@@ -15,7 +15,7 @@ from nvm_chain.chain import Chain, event_topics, topic
 from nvm_chain.cli import terms
 from nvm_chain.cli.definition import definition_options, key_was_given, read_definition, was_given
 from nvm_chain.cli.reseal import reseal, seals
-from nvm_chain.cli.session import Session, action, command
+from nvm_chain.cli.session import Session, action, command, from_block_option
 from nvm_chain.cli.stores import open_blocks, store_option
 from nvm_chain.cli.transactions import submit, transaction
 from nvm_chain.cli.types import ADDRESS, DID, OFFER, TEXT_FILE
@@ -194,11 +194,11 @@ async def show(session: Session, did: Did, store_url: str | None, gateways: tupl
 
 @assistant.command(name="list")
 @click.option("--owner", type=ADDRESS, help="Only assistants that this account registered.")
-@click.option("--from-block", type=click.IntRange(0), default=0, show_default=True, help="Where to start looking.")
+@from_block_option
 @store_option
 @command
 async def list_assistants(
-    session: Session, owner: str | None, from_block: int, store_url: str | None, gateways: tuple[str, ...]
+    session: Session, owner: str | None, from_block: int | None, store_url: str | None, gateways: tuple[str, ...]
 ) -> None:
     """List the assistants that were registered on this chain."""
     async with session.chain() as chain, open_blocks(store_url, gateways) as store:
@@ -207,7 +207,8 @@ async def list_assistants(
         rows: list[Mapping[str, Any]] = []
         events: list[Event] = []
         async with session.output.waiting(lambda: f"{len(rows)} of {len(events)} assistants read"):
-            events += await chain.logs([registry], from_block, await chain.block_number(), topics)
+            head = await chain.block_number()
+            events += await chain.logs([registry], await session.first_block(chain, head, from_block), head, topics)
             for event in events:
                 rows.append(await _row(chain, session.deployment, store, Did(event.args["did"])))
         session.output.table(rows, "No assistants yet: register one with `nvm-chain assistant register`.")
@@ -216,14 +217,14 @@ async def list_assistants(
 @assistant.command()
 @click.argument("words", nargs=-1)
 @click.option("--tag", "tags", multiple=True, help="Only with this tag. Repeat it.")
-@click.option("--from-block", type=click.IntRange(0), default=0, show_default=True, help="Where to start looking.")
+@from_block_option
 @store_option
 @command
 async def search(
     session: Session,
     words: tuple[str, ...],
     tags: tuple[str, ...],
-    from_block: int,
+    from_block: int | None,
     store_url: str | None,
     gateways: tuple[str, ...],
 ) -> None:
@@ -235,7 +236,8 @@ async def search(
         found: list[Resolved] = []
         number = 0
         async with session.output.waiting(lambda: f"{number} of {len(events)} assistants read, {len(found)} fit"):
-            events += await chain.logs([registry], from_block, await chain.block_number(), topics)
+            head = await chain.block_number()
+            events += await chain.logs([registry], await session.first_block(chain, head, from_block), head, topics)
             for number, event in enumerate(events, 1):  # noqa: B007  # the line above shows it
                 try:
                     one = await resolve(chain, session.deployment, store, Did(event.args["did"]))

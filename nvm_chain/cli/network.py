@@ -39,11 +39,14 @@ async def network(session: Session) -> None:
             name: {"address": account, "deployed": bool(await chain.code(account))}
             for name, account in deployment.to_dict().items()
         }
+        there = rows["plan_registry"]["deployed"]
+        block = await session.first_block(chain, header.number, None) if there else None
     shown = {
         "network": session.network.name,
         "chain_id": chain.chain_id,
         "endpoint": chain.where,
         "block": header.number,
+        "deployed_at_block": block or None,
     }
     if session.output.as_json:
         session.output.record({**shown, "contracts": rows})
@@ -92,7 +95,9 @@ async def deploy_contracts(
                 on_step=report,
             )
         fee = Money(spent, f"{format_units(spent, 18)} {session.network.currency}")
-        session.output.record({"chain_id": chain.chain_id, **deployment.to_dict(), "gas": gas, "fee": fee})
+        session.output.record(
+            {"chain_id": chain.chain_id, **deployment.to_dict(), "block": deployment.block, "gas": gas, "fee": fee}
+        )
 
 
 async def _would_deploy(

@@ -13,7 +13,7 @@ from nvm_chain.chain import Chain, event_topics, topic
 from nvm_chain.cid import Cid
 from nvm_chain.cli import buying
 from nvm_chain.cli.output import Money
-from nvm_chain.cli.session import Session, action, command
+from nvm_chain.cli.session import Session, action, command, from_block_option
 from nvm_chain.cli.stores import open_blocks, store_option
 from nvm_chain.cli.transactions import submit, transaction
 from nvm_chain.cli.types import ADDRESS, DURATION, PAYEE, PLAN
@@ -120,11 +120,11 @@ async def show(session: Session, plan_id: PlanId, store_url: str | None, gateway
 
 @plan.command(name="list")
 @click.option("--owner", type=ADDRESS, help="Only plans that this account created.")
-@click.option("--from-block", type=click.IntRange(0), default=0, show_default=True, help="Where to start looking.")
+@from_block_option
 @store_option
 @command
 async def list_plans(
-    session: Session, owner: str | None, from_block: int, store_url: str | None, gateways: tuple[str, ...]
+    session: Session, owner: str | None, from_block: int | None, store_url: str | None, gateways: tuple[str, ...]
 ) -> None:
     """List the plans that were created on this chain."""
     async with session.chain() as chain, open_blocks(store_url, gateways) as store:
@@ -133,7 +133,10 @@ async def list_plans(
         rows: list[Mapping[str, Any]] = []
         events: list[Event] = []
         async with session.output.waiting(lambda: f"{len(rows)} of {len(events)} plans read"):
-            events += await chain.logs([plans.address], from_block, await chain.block_number(), topics)
+            head = await chain.block_number()
+            events += await chain.logs(
+                [plans.address], await session.first_block(chain, head, from_block), head, topics
+            )
             for event in events:
                 found = await chain.call(plans.plan(PlanId(event.args["planId"])))
                 currency = await session.currency(chain, found.terms.token)

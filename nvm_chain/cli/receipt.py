@@ -89,7 +89,7 @@ async def show(session: Session, receipt_id: str, node_url: str) -> None:
     "--from-block",
     type=click.IntRange(0),
     default=0,
-    show_default=True,
+    show_default="where the contracts were deployed",
     help="Where to look for the settlement if it is not in the block that the proof names.",
 )
 @command

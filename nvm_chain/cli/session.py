@@ -19,7 +19,7 @@ from nvm_chain.chain import Chain, open_chain
 from nvm_chain.cli.output import Output
 from nvm_chain.cli.profiles import default, is_default
 from nvm_chain.cli.program import confirm
-from nvm_chain.deployments import NETWORKS, Deployment, Network
+from nvm_chain.deployments import NETWORKS, Deployment, Network, first_block
 from nvm_chain.errors import InvalidInput
 from nvm_chain.secret import Secret
 from nvm_chain.tokens import Token
@@ -78,6 +78,10 @@ class Session:
         """See `password`."""
         return password(self.password_file, confirm)
 
+    async def first_block(self, chain: Chain, head: int, wanted: int | None) -> int:
+        """Where a search through the registries' logs begins: --from-block, else where they were deployed."""
+        return await first_block(chain, self.deployment, head) if wanted is None else wanted
+
     async def currency(self, chain: Chain, token: str) -> Currency:
         """The native currency, or the token's symbol and decimals."""
         native = Currency(self.network.currency, 18)
@@ -126,7 +130,7 @@ _OPTIONS = (
         default=default("deployment"),
         envvar="NVM_DEPLOYMENT",
         type=_FILE,
-        help="JSON file with the contracts' addresses, if they are not the standard ones.",
+        help="JSON file with the contracts' addresses, if they are not the standard ones, and their first block.",
     ),
     click.option(
         "--keystore",
@@ -151,6 +155,12 @@ _OPTIONS = (
     ),
     click.option("--yes", "-y", is_flag=True, help="Do not ask before something is sent or signed."),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object."),
+)
+from_block_option = click.option(
+    "--from-block",
+    type=click.IntRange(0),
+    show_default="where the contracts were deployed",
+    help="Where to start looking.",
 )
 _DRY_RUN = click.option(
     "--dry-run", is_flag=True, help="Show what would be done and what it would cost; change nothing."

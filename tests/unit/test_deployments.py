@@ -56,6 +56,22 @@ def test_a_deployment_file_gives_the_same_addresses(tmp_path: Path) -> None:
     assert Deployment.load(file) == Deployment.standard()
 
 
+def test_a_deployment_file_may_say_from_which_block_on_there_is_something(tmp_path: Path) -> None:
+    file = tmp_path / "deployment.json"
+    file.write_text(json.dumps({**Deployment.standard().to_dict(), "block": 12_345_678}))
+    assert Deployment.load(file).block == 12_345_678
+    assert Deployment.standard().block == 0
+    assert "block" not in Deployment.load(file).to_dict(), "it is no contract"
+
+
+@pytest.mark.parametrize("block", ["12", -1, True, 1.5, None])
+def test_a_block_that_is_none_is_named(tmp_path: Path, block: object) -> None:
+    file = tmp_path / "deployment.json"
+    file.write_text(json.dumps({**Deployment.standard().to_dict(), "block": block}))
+    with pytest.raises(InvalidInput, match=f"block {block!r} is not"):
+        Deployment.load(file)
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"lens": "0x12"}', "[" * 100_000])
 def test_a_deployment_file_that_is_none_is_named(tmp_path: Path, content: str) -> None:
     file = tmp_path / "deployment.json"

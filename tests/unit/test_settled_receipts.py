@@ -15,7 +15,7 @@ from node_proxy.ledger.base import AccountId, BatchState, ChargeRecord, Promise
 from node_proxy.receipts import NotProvable, NotSettledYet
 from node_proxy.reconcile import reconcile
 from nvm_chain.abi import Call
-from nvm_chain.deployments import PROXY, SALT, Deployment, create2_address
+from nvm_chain.deployments import PROXY, SALT, create2_address
 from nvm_chain.did import Did
 from nvm_chain.entries import Entry
 from nvm_chain.errors import NotFound
@@ -170,7 +170,7 @@ async def test_a_proof_that_fits_another_batch_chain_registry_or_node_is_refused
     # Where it was settled is only a hint.
     await check_receipt(chain, deployment, replace(first, block=1, transaction=None))
     # Another contract may emit what it likes.
-    elsewhere = Deployment(**{**deployment.to_dict(), "plan_registry": deployment.lens})
+    elsewhere = replace(deployment, plan_registry=deployment.lens)
     with pytest.raises(ReceiptInvalid, match="plan registry"):
         await check_receipt(chain, elsewhere, first)
     # Somebody who isn't the node signs a receipt of the same call.
