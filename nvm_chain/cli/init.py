@@ -37,6 +37,7 @@ def _chosen() -> str:
 @click.option("--password-file", type=_FILE, help="File with the keystore's password.")
 @click.option("--node-url", metavar="URL", help="The access node to talk to.")
 @click.option("--store", metavar="URL", help="Where IPFS blocks are kept.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask: take the default of what isn't given.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def init(
     name: str,
@@ -47,6 +48,7 @@ def init(
     password_file: Path | None,
     node_url: str | None,
     store: str | None,
+    yes: bool,
     as_json: bool,
 ) -> None:
     """Write down which network, wallet and node to use, so that commands needn't be told each time.
@@ -57,7 +59,7 @@ def init(
     path = files.config_file()
     known = files.load(path)
     before = known.profiles.get(name, {})
-    asked = sys.stdin.isatty() and not as_json
+    asked = sys.stdin.isatty() and not as_json and not yes
     network = network or _ask(asked, "Network", before.get("network", "local"), click.Choice(list(NETWORKS)))
     if rpc_url is None and NETWORKS[network].rpc_url is None:
         rpc_url = _ask(asked, f"JSON-RPC endpoint of {NETWORKS[network].title}", before.get("rpc_url", ""))

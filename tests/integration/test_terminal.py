@@ -126,7 +126,7 @@ async def test_a_builder_sells_an_assistant(town: Town) -> None:
 async def test_a_subscriber_buys_and_gets_a_streamed_answer(town: Town) -> None:
     async with person(town, "subscriber") as shell:
         ready = await shell.run(
-            f"nvm-chain init --rpc-url {town.world.rpc_url} --node-url {town.url} --password-file password < /dev/null"
+            f"nvm-chain init --rpc-url {town.world.rpc_url} --node-url {town.url} --password-file password --yes"
         )
         await town.fund(ready)
         found = await shell.run("nvm-chain assistant search maths")
