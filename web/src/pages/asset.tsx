@@ -18,7 +18,8 @@ import {
 } from '../lib/chain'
 import { isDid } from '../lib/did'
 import { Markdown } from '../lib/markdown'
-import { route } from '../lib/route'
+import { go, route } from '../lib/route'
+import { signIn } from '../lib/session'
 import { confirmed } from '../lib/tx'
 import { account } from '../lib/wallet'
 import { strings as t } from '../strings'
@@ -138,7 +139,7 @@ function One({ did }: { did: string }) {
           </div>
         )}
       </Await>
-      {buying.value && <Buy way={buying.value} onDone={bought} onClose={() => (buying.value = null)} />}
+      {buying.value && <Buy way={buying.value} did={did} onDone={bought} onClose={() => (buying.value = null)} />}
       {sharing.value && isDid(did) && (
         <Dialog title={t.share.button} onClose={() => (sharing.value = false)}>
           <Share did={did} />
@@ -242,12 +243,20 @@ function Offer({ way, onBuy }: { way: Way; onBuy: () => void }) {
   )
 }
 
+/** To where it is asked, signed in: that is the next thing to do there. */
+async function ask(did: string) {
+  await signIn()
+  go(`me?tab=playground&did=${did}`)
+}
+
 export function Buy({
   way,
+  did,
   onDone,
   onClose,
 }: {
   way: Pick<Way, 'plan' | 'title' | 'held'>
+  did?: string
   onDone: () => void
   onClose: () => void
 }) {
@@ -282,6 +291,7 @@ export function Buy({
                 {t.buy.toKeys}
               </a>
             )}
+            {!gift.value && did && <Action label={t.me.tabs.playground} run={() => ask(did)} />}
             <button type="button" class="button" onClick={onDone}>
               {t.close}
             </button>

@@ -433,7 +433,9 @@ function Plans({ s, error }: StepProps) {
   )
   const fresh = route.value.query.get('plan')
   useEffect(() => {
-    const found = plans.value?.find(({ plan }) => plan.id === fresh)
+    // The one that was just made, or the only one that there is.
+    const only = plans.value?.length === 1 && !s.offers.length
+    const found = plans.value?.find(({ plan }) => plan.id === fresh || only)
     if (found && !s.offers.some((offer) => offer.id === fresh))
       form.set({ offers: [...s.offers, chosen(found.plan, found.text)] })
   }, [plans.value])

@@ -44,7 +44,10 @@ export function Plans() {
             {all.map((row) => (
               <One key={row.plan.id} row={row} again={rows.again} />
             ))}
-            <p>
+            <p class="row">
+              <a class="button" href="#/new/assistant">
+                {t.new.assistant.go}
+              </a>
               <a class="button" href="#/new/plan">
                 {t.new.plan.go}
               </a>
