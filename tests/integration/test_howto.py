@@ -78,6 +78,7 @@ Pages = Sequence[tuple[str, Sequence[str]]]
 NOT_RUN = {
     "make demo": "tests/integration/test_demo.py does",
     "make lighthouse": "tests/browser/test_lighthouse.py does",
+    "pytest -s tests/browser/test_in_time.py": "they are tests themselves",
     "pytest tests/browser": "the browser's tests are tests themselves",
 }
 """How blocks begin that nothing here runs, and why not."""
