@@ -8,10 +8,10 @@ from __future__ import annotations
 from functools import partial
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import expect
 
 from nvm_chain.did import Did
-from tests.browser.console import open_tab
+from tests.browser.console import Browser, open_tab
 from tests.browser.effort import Effort, record
 from tests.browser.wallet import BrowserWallet
 from tests.world import World
