@@ -61,8 +61,12 @@ MANY = 4
 GATHER_SECONDS = 0.004
 """While transactions have MANY operations, the next begins this much later: fewer of them, each for more calls."""
 
-LOGGED = 250
-"""Transactions after which the write-ahead log is copied into the file."""
+LOGGED = 8_000
+"""Pages after which the write-ahead log is copied into the file, 32 MB: the copy shares the disk with the calls.
+
+Counted roughly: five for a transaction, one for an operation in it, HEAVY_PAGES for a heavy one.
+"""
+HEAVY_PAGES = 500
 
 ACCOUNTS_IN_MEMORY = 20_000
 """Accounts beyond it are read from the file again: some 10 µs."""
@@ -467,7 +471,7 @@ class SqliteLedger:
                     await asyncio.sleep(GATHER_SECONDS)
                 group, self._waiting = self._waiting, []
                 await self._commit(group)
-                self._logged += 1
+                self._logged += 5 + len(group)
                 if self._copied or (self._logged >= LOGGED and self._copying is None):
                     await self._shorten_log()
         finally:
@@ -501,6 +505,7 @@ class SqliteLedger:
         loop = asyncio.get_running_loop()
         try:
             if any(isinstance(op, _Work) and op.heavy for op in group):
+                self._logged += HEAVY_PAGES
                 results = await loop.run_in_executor(self._thread, self._whole, group)
             else:
                 if not self._begin():

@@ -831,7 +831,7 @@ async def test_a_batch_with_as_many_entries_as_it_may_have_takes_no_others(
 
 async def test_the_log_is_copied_into_the_file_and_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SQLite's own way is off: it would let a charge wait for the copy."""
-    monkeypatch.setattr("node_proxy.ledger.sqlite.LOGGED", 10)
+    monkeypatch.setattr("node_proxy.ledger.sqlite.LOGGED", 60)
     path = tmp_path / "ledger.db"
     async with open_ledger(str(path), serving=True) as ledger:
         await ledger.advance(checkpoint(1), [snapshot(ALICE, 10_000)])
