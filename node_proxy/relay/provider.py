@@ -53,7 +53,11 @@ PUBLIC_HEADERS = (b"openai-processing-ms", b"openai-version")
 """The provider's headers that subscribers may see."""
 
 _PUBLIC = tuple((name, name.decode()) for name in PUBLIC_HEADERS)
-_USER_AGENT = f"nvm-node/{__version__}"
+_ALWAYS = {
+    "accept": "application/json, text/event-stream",
+    "accept-encoding": "identity",
+    "user-agent": f"nvm-node/{__version__}",
+}
 _ONE_WRITE = 64 * 1024
 
 _QUOTA_CODES = frozenset(
@@ -291,13 +295,7 @@ class ProviderClient:
         return _Post(self, call)
 
     async def _send(self, call: ProviderCall) -> aiohttp.ClientResponse:
-        headers = {
-            "authorization": f"Bearer {call.key.reveal()}",
-            "content-type": call.content_type,
-            "accept": "application/json, text/event-stream",
-            "accept-encoding": "identity",
-            "user-agent": _USER_AGENT,
-        }
+        headers = {"authorization": f"Bearer {call.key.reveal()}", "content-type": call.content_type}
         if call.beta:
             headers["openai-beta"] = call.beta
         url = self._url(call.base_url, call.path)
@@ -359,6 +357,7 @@ async def open_provider_client(settings: Settings) -> AsyncIterator[ProviderClie
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=settings.provider_connect_timeout)
     async with aiohttp.ClientSession(
         connector=connector,
+        headers=_ALWAYS,
         timeout=timeout,
         cookie_jar=aiohttp.DummyCookieJar(),
         request_class=_Request,
