@@ -6,8 +6,8 @@ import { parseAst } from 'vite'
 // English, to this script: two words with a space between them, or any word where only people read.
 const SENTENCE = /\p{L}{2,}[.,;:!?]? \p{L}/u
 const READ = new Set(['title', 'label', 'aria-label', 'alt', 'placeholder', 'lead', 'hint'])
-// What only machines read: selectors, a wallet's refusal, and code that calls an assistant.
-const KEPT = new Set(['main h1', 'main h2', 'User rejected the request.'])
+// What only machines read: selectors, a wallet's refusal, a contract's domain, and code that calls an assistant.
+const KEPT = new Set(['main h1', 'main h2', 'User rejected the request.', 'nvm-chain PlanRegistry'])
 const CODE = 'ui/samples.tsx'
 
 const folder = process.argv[2] ?? 'src'

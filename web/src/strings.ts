@@ -418,7 +418,7 @@ export const strings = {
     refundable: (wait: string) => `What you haven’t used can be returned, ${wait} after you announce it`,
     limited: (n: number) => `At most ${s(n, 'purchase', 'purchases')} per account`,
     supply: (left: string) => `${left} left`,
-    vouchers: 'Needs signed vouchers: use nvm-chain for this plan',
+    vouchers: 'Calls cost you only as much as you have signed for',
     open: (until: string) => `Yours until ${until}.`,
     have: (credits: string) => `You have ${credits} credits.`,
     returning: 'You are returning what you have: it opens nothing until you keep it, under My plans.',
@@ -533,6 +533,7 @@ export const strings = {
     failed: 'The answer broke off. Nothing was charged for it.',
     brokeOff: 'The answer broke off. What was charged for it, if anything, is under Usage.',
     none: 'None of your plans opens an assistant of this node now.',
+    voucher: 'What you have signed for is used up: sign for more of your credits under Plans. Nothing was charged.',
   },
   builder: {
     title: 'Builder',
@@ -689,6 +690,20 @@ export const strings = {
   },
   plot: (title: string, days: number, most: string, when: string) =>
     `${title}: ${days} days, the most is ${most} on ${when}`,
+  voucher: {
+    none: 'This plan’s calls are settled only up to what you have signed for. You have signed for nothing yet.',
+    some: (credits: string) => `You have signed for ${credits} of the credits that are left.`,
+    all: 'You have signed for all credits that are left.',
+    credits: 'Credits that calls may use',
+    range: (most: string) => `A whole number from 1 to ${most}, which is what you have left.`,
+    already: (credits: string) => `You have signed for ${credits} already: sign for more, or leave it.`,
+    sign: 'Sign voucher',
+    title: (plan: string) => `Sign a voucher for ${plan}`,
+    effects: {
+      allows: (credits: string) => `Lets nodes settle up to ${credits} of the credits that you have left.`,
+      free: 'No transaction, and no money moves. What you have signed can’t be taken back.',
+    },
+  },
   refund: {
     announce: (money: string) => `Return what’s left (${money})`,
     waiting: (money: string, when: string) => `You announced a refund. About ${money} can be taken from ${when} on.`,

@@ -18,12 +18,14 @@ import {
 } from '../../lib/chain'
 import { api } from '../../lib/node'
 import { signedIn } from '../../lib/session'
+import { type Voucher, voucherOf } from '../../lib/vouchers'
 import { account } from '../../lib/wallet'
 import { strings as t } from '../../strings'
 import { Action, Await, Empty, Facts, Notice, useLoad } from '../../ui/basics'
 import { amount, gives } from '../../ui/plan'
 import { Buy } from '../asset'
 import type { Listed } from '../market'
+import { SignedFor } from './voucher'
 
 interface Row {
   plan: Plan
@@ -33,6 +35,8 @@ interface Row {
   assistants: Listed[]
   /** Credits that a call can use now, as the node knows; null without a login there. */
   left: number | null
+  /** Under a plan that asks for one. */
+  voucher: Voucher | null
 }
 
 interface Account {
@@ -55,6 +59,7 @@ async function load(): Promise<Row[]> {
       currency: await currencyOf(plan.terms.token),
       assistants: (await api<{ data: Listed[] }>('GET', `catalogue?plan=${plan.id}&limit=20`)).data,
       left: known?.plans.find((one) => one.plan_id === plan.id)?.credits_left ?? null,
+      voucher: plan.terms.voucherRequired && signedIn() ? await voucherOf(plan) : null,
     })),
   )
 }
@@ -142,6 +147,9 @@ function One({ row, again, onBuy }: { row: Row; again: () => void; onBuy: () => 
             </>
           ))}
         </p>
+      )}
+      {plan.terms.voucherRequired && open && (
+        <SignedFor plan={plan} title={title} standing={standing} known={row.voucher} again={again} />
       )}
       <Refund row={row} again={again} />
       <p class="row">

@@ -3,7 +3,7 @@
 import { useSignal } from '@preact/signals'
 import { useEffect, useRef } from 'preact/hooks'
 import { short } from '../../lib/amounts'
-import { api } from '../../lib/node'
+import { api, NodeFailed } from '../../lib/node'
 import { ask, type Told } from '../../lib/playing'
 import { restate, route } from '../../lib/route'
 import { account } from '../../lib/wallet'
@@ -60,6 +60,9 @@ function Play({ models }: { models: Model[] }) {
     stop.current = new AbortController()
     try {
       await ask(did, input.value, stop.current.signal, (now) => (told.value = now))
+    } catch (error) {
+      if (error instanceof NodeFailed && error.code === 'voucher_required') throw new Error(t.playground.voucher)
+      throw error
     } finally {
       running.value = false
     }
