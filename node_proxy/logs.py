@@ -105,7 +105,7 @@ class _Output:
     def __init__(self) -> None:
         self._texts: deque[str] = deque()
         self._dropped = 0
-        self._due = False
+        self._due_in: asyncio.AbstractEventLoop | None = None
         self._writing = threading.Lock()
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
@@ -121,21 +121,22 @@ class _Output:
     def write_soon(self, text: str) -> None:
         """Written within Lines.SECONDS; at once where no event loop would come back to it."""
         self.write(text)
-        if not self._due:
-            try:
-                asyncio.get_running_loop().call_later(Lines.SECONDS, self.flush)
-            except RuntimeError:
-                self.flush()
-            else:
-                self._due = True
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.flush()
+            return
+        if self._due_in is not loop:  # one that has ended comes back to nothing
+            loop.call_later(Lines.SECONDS, self.flush)
+            self._due_in = loop
 
     def flush(self) -> None:
         """Writes what waits, or has the thread do it."""
-        self._due = False
-        if self._thread is None:
-            self._drain()
-        else:
+        self._due_in = None
+        if self._thread is not None and self._thread.is_alive():
             self._wake.set()
+        else:
+            self._drain()
 
     def _drain(self) -> None:
         with self._writing:
@@ -144,7 +145,7 @@ class _Output:
                 dropped, self._dropped = self._dropped, 0
                 fields = {"part": "logs", "lines": dropped, "event": "logs.dropped", "level": "warning"}
                 texts.append(_json_line(fields).decode())
-            if texts:
+            if texts and sys.stderr is not None:  # None: the process was started without one
                 with suppress(OSError, ValueError):  # nobody reads it any more
                     sys.stderr.write("".join(texts))
                     sys.stderr.flush()
@@ -197,7 +198,9 @@ def configure(level: str = "info", form: str = "json") -> None:
         structlog.processors.format_exc_info,
         _mask_text,
     ]
-    last: Any = _render if form == "json" else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    last: Any = (
+        _render if form == "json" else structlog.dev.ConsoleRenderer(colors=bool(sys.stderr and sys.stderr.isatty()))
+    )
     threshold = getattr(logging, level.upper())
     _form.update(info=threshold <= logging.INFO, json=form == "json")
     structlog.configure(

@@ -7,6 +7,7 @@ import io
 import json
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -139,3 +140,51 @@ def test_a_process_ends_though_nobody_reads_its_lines(monkeypatch: pytest.Monkey
     output.flush()  # as at exit
     assert stuck.getvalue() == ""
     stuck.reads.set()
+
+
+@pytest.mark.parametrize("stream", ["nothing", "broken"])
+def test_a_process_works_without_anything_to_write_to(monkeypatch: pytest.MonkeyPatch, stream: str) -> None:
+    """As after `2>&-`; and what one write does says nothing about the next."""
+    broken = io.StringIO()
+    broken.close()
+    monkeypatch.setattr(sys, "stderr", None if stream == "nothing" else broken)
+    if stream == "nothing":
+        logs.configure("info", "text")
+    logs.configure("info", "json")
+    logs.get("other").warning("said", n=1)
+    with logs.beside():
+        logs.get("other").warning("said", n=2)
+        until = time.monotonic() + 10
+        while logs._output._texts and time.monotonic() < until:
+            time.sleep(0.01)
+        monkeypatch.setattr(sys, "stderr", good := io.StringIO())
+        logs.get("other").warning("said", n=3)
+    assert [json.loads(line)["n"] for line in good.getvalue().splitlines()] == [3]
+
+
+def test_lines_are_written_though_the_thread_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ended after a reader that took too long."""
+    monkeypatch.setattr(sys, "stderr", stuck := _Stuck())
+    monkeypatch.setattr(logs, "_LAST_WORDS_SECONDS", 0.05)
+    output = logs._Output()
+    with output.beside():
+        output.write("a\n")
+        output.flush()
+    assert output._thread is not None
+    output.write("b\n")
+    stuck.reads.set()
+    output._thread.join(10)
+    output.flush()  # as at exit
+    assert stuck.getvalue() == "a\nb\n"
+
+
+def test_lines_come_soon_in_a_second_event_loop_too(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("info", "json")
+
+    async def say(n: int, seconds: float) -> None:
+        logs.Lines("http", "http.request").info({"n": n})
+        await asyncio.sleep(seconds)
+
+    asyncio.run(say(1, 0))  # ends before the line was due
+    asyncio.run(say(2, 4 * logs.Lines.SECONDS))
+    assert [line["n"] for line in read(capsys)] == [1, 2]
