@@ -203,7 +203,10 @@ class Chain:
 
     async def code(self, account: str, block: Block = "latest") -> bytes:
         """Deployed bytecode; empty for an account without code."""
-        return bytes.fromhex((await self.rpc("eth_getCode", [account, _block(block)]))[2:])
+        found = await self.rpc("eth_getCode", [account, _block(block)])
+        if found is None:
+            raise ChainUnavailable(f"{self.where} has no state of block {block}: use an endpoint that keeps it")
+        return bytes.fromhex(found[2:])
 
     async def logs(
         self,

@@ -86,7 +86,7 @@ CONTRACTS = ("plan_registry", "asset_registry", "node_registry", "signature_vali
 class Deployment:
     """The five contracts' addresses on a chain, and the objects that make calls of them.
 
-    block: no log of the registries is older than this block; 0 = not known.
+    block: no log of the registries of plans and assets is older than this block; 0 = not known.
     """
 
     plan_registry: str
@@ -255,13 +255,16 @@ async def deployed_at(chain: Chain, account: str, head: int) -> int:
                 high = middle
             else:
                 low = middle + 1
+        # Some say of a state that they have forgotten that nothing was there: no more was the proxy, which came first.
+        if low and not await chain.code(PROXY, low - 1):
+            return 0
     except NvmError:
         return 0
     return low
 
 
 async def first_block(chain: Chain, deployment: Deployment, head: int, wanted: int = 0) -> int:
-    """Where a search through the registries' logs begins: `wanted`, else what the deployment says, else what the chain
+    """Where a search for plans' and assets' logs begins: `wanted`, else what the deployment says, else what the chain
     does. 0 where nobody knows. Raises NvmError.
     """
     return wanted or deployment.block or await deployed_at(chain, deployment.plan_registry, head)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from eth_account import Account
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
+from nvm_chain.chain import open_chain
 from nvm_chain.deployments import (
     NETWORKS,
     PROXY,
@@ -17,9 +19,11 @@ from nvm_chain.deployments import (
     PROXY_TRANSACTION,
     Deployment,
     create2_address,
+    first_block,
     network_of,
 )
 from nvm_chain.errors import InvalidInput
+from tests.unit.test_chain import rpc
 
 
 def test_the_proxys_transaction_makes_the_proxy_and_nobody_holds_its_key() -> None:
@@ -84,3 +88,37 @@ def test_networks_are_found_by_their_id() -> None:
     assert len({network.chain_id for network in NETWORKS.values()}) == len(NETWORKS)
     assert network_of(8453).name == "base"
     assert network_of(999_999).chain_id == 999_999
+
+
+HEAD, MADE, REMEMBERED = 1_000, 300, 900
+
+
+def _pruned(forgotten: object) -> Callable[[str, str], object]:
+    """An endpoint that remembers the last states only. forgotten: what it says of an account's code before."""
+
+    def code(account: str, block: str) -> object:
+        number = HEAD if block == "latest" else int(block, 16)
+        if number < REMEMBERED:
+            return forgotten
+        return "0x6001" if account == PROXY or number >= MADE else "0x"
+
+    return code
+
+
+@pytest.mark.parametrize(
+    "forgotten",
+    ["0x", None, {"error": {"code": -32000, "message": "missing trie node"}}],
+    ids=["no code", "null", "an error"],
+)
+async def test_an_endpoint_that_has_forgotten_old_states_hides_no_log(forgotten: object) -> None:
+    async with rpc({"eth_getCode": _pruned(forgotten)}) as (url, _), open_chain(url) as chain:
+        assert await first_block(chain, Deployment.standard(), HEAD) == 0
+
+
+async def test_an_endpoint_that_remembers_names_the_block_with_few_questions() -> None:
+    def code(account: str, block: str) -> str:
+        return "0x6001" if account == PROXY or int(block, 16) >= MADE else "0x"
+
+    async with rpc({"eth_getCode": code}) as (url, seen), open_chain(url) as chain:
+        assert await first_block(chain, Deployment.standard(), HEAD) == MADE
+    assert len(seen) < 16
