@@ -75,8 +75,16 @@ async def test_own_assistants_are_searched_from_the_contracts_deployment_on(worl
     assert await world.chain.code(registry, first)
     assert not await world.chain.code(registry, first - 1)
     assert await deployed_at(world.chain, world.builder.address, head) == head
-    log = (world.folder / f"node-{world.node.account[2:10].lower()}" / "node.log").read_text()
-    (started,) = [json.loads(line) for line in log.splitlines() if '"records.search"' in line]
+    log = world.folder / f"node-{world.node.account[2:10].lower()}" / "node.log"
+
+    def searches() -> list[str]:
+        return [line for line in log.read_text().splitlines() if '"records.search"' in line]
+
+    async def searched() -> bool:
+        return bool(searches())
+
+    await until(searched, "the first search")
+    (started,) = map(json.loads, searches())
     assert started["from_block"] == first
 
 
