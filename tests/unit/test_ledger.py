@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from yoyo import get_backend, read_migrations  # type: ignore[import-untyped]
 
 from node_proxy.ledger import Ledger, books, open_ledger
 from node_proxy.ledger.base import (
@@ -846,3 +847,27 @@ async def test_the_log_is_copied_into_the_file_and_begun_anew(tmp_path: Path, mo
     async with open_ledger(str(path), serving=True) as ledger:
         assert (await ledger.standing(ALICE)).captured == 600
         assert (await ledger.audit()).clean
+
+
+async def test_an_older_ledger_keeps_its_books_through_every_migration(url: str) -> None:
+    """Back to what an earlier version left, step by step, and up again by opening it."""
+    sqlite = "://" not in url
+    folder, place = (
+        ("sqlite", f"sqlite:///{url}") if sqlite else ("postgresql", "postgresql+psycopg" + url[url.index("://") :])
+    )
+    async with open_ledger(url, serving=True) as ledger:
+        await ledger.advance(checkpoint(1), [snapshot(ALICE, 100), snapshot(BOB, 50)])
+        await charge(ledger, ALICE, 30)
+        await charge(ledger, ALICE, 2)
+        await charge(ledger, BOB, 5)
+        before = await ledger.backlog(expiring_before=0)
+    assert [(one.calls, one.credits, one.subscribers) for one in before] == [(3, 37, 2)]
+    steps = read_migrations(str(books.MIGRATIONS / folder))
+    for back in range(1, len(steps)):  # the first made the tables
+        with get_backend(place) as backend:
+            backend.rollback_migrations(backend.to_rollback(steps)[:back])
+            assert len(backend.to_apply(steps)) == back
+        async with open_ledger(url, serving=True) as ledger:
+            assert await ledger.backlog(expiring_before=0) == before
+            assert (await ledger.audit()).clean
+            assert (await ledger.standing(ALICE)).spendable == 68
