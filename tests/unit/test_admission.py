@@ -20,6 +20,7 @@ from node_proxy.errors import (
     NotServed,
     NotYours,
     PlanExpired,
+    PlanRequired,
 )
 from node_proxy.ledger.base import Hold, LedgerFailed
 from node_proxy.pricing import Usage
@@ -113,6 +114,15 @@ async def test_a_time_plan_opens_until_it_expires_and_its_calls_are_counted(mark
         await meter.call(did, wallet)
     (batch,) = await meter.settle()
     assert (batch.calls, batch.credits, batch.applied) == (2, 0, True)
+
+
+async def test_calls_that_cost_nothing_are_for_those_who_hold_credits(market: Market, meter: Meter) -> None:
+    plan = await market.plan(3)
+    did = await market.asset((plan, 0, 0))
+    stranger, subscriber = await market.wallet(), await market.subscriber(plan)
+    with pytest.raises(PlanRequired):
+        await meter.call(did, stranger)
+    assert await meter.call(did, subscriber) == 3
 
 
 async def test_the_most_that_calls_may_cost_is_held_while_they_run(market: Market, meter: Meter) -> None:
