@@ -42,12 +42,12 @@ async def recover(ledger: Ledger, view: ChainView, *, from_block: int = 0) -> li
         if first >= expected:
             continue
         topics = [*event_topics("Settled"), topic(did), topic(plan), topic(view.node)]
-        start = await first_block(view.chain, view.deployment, head, from_block)
-        events = await view.chain.logs([view.deployment.plan_registry], start, head, topics)
+        from_block = from_block or await first_block(view.chain, view.deployment, head)
+        events = await view.chain.logs([view.deployment.plan_registry], from_block, head, topics)
         found = {event.args["batch"]: event for event in events}
         for number in range(first, expected):
             if number not in found:
-                raise NotFound(f"the endpoint has no event of batch {number} of {Did(did)} from block {start} on")
+                raise NotFound(f"the endpoint has no event of batch {number} of {Did(did)} from block {from_block} on")
             adopted.append(await ledger.adopt(await _forgotten(view, found[number])))
     return adopted
 

@@ -14,7 +14,8 @@ from node_proxy.ledger.base import LOST, Batch, BatchState
 from node_proxy.reconcile import reconcile
 from node_proxy.recovery import recover
 from node_proxy.settlement import Settlement, Thresholds
-from nvm_chain.chain import Fees
+from nvm_chain.chain import Chain, Fees
+from nvm_chain.deployments import Deployment, first_block
 from nvm_chain.did import Did
 from nvm_chain.plans import PlanId
 from nvm_chain.wallet import LocalWallet
@@ -348,6 +349,31 @@ async def test_a_ledger_from_an_old_copy_recovers_what_it_has_forgotten(
         await meter.settle()
         assert (await meter.settlement.status()).problems == ()
         await settled_once(market, meter, plan, wallet, before[0] + 2)
+
+
+async def test_where_forgotten_batches_begin_is_looked_up_once(
+    market: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shops = [await sold(market) for _ in range(3)]
+    path, copy = tmp_path / "l.db", tmp_path / "copy.db"
+    async with open_meter(market, path) as meter:
+        for _, did, wallet in shops:
+            await meter.call(did, wallet, 3)
+    copy.write_bytes(path.read_bytes())
+    async with open_meter(market, path) as meter:
+        await meter.settle()
+    looked: list[int] = []
+
+    async def counted(chain: Chain, deployment: Deployment, head: int) -> int:
+        looked.append(head)
+        return await first_block(chain, deployment, head)
+
+    monkeypatch.setattr("node_proxy.recovery.first_block", counted)
+    async with open_meter(market, copy) as meter:
+        assert len(await recover(meter.ledger, meter.view)) == 3
+        assert len(looked) == 1
+        assert await recover(meter.ledger, meter.view) == []
+        assert len(looked) == 1, "and not at all where nothing is forgotten"
 
 
 async def test_a_settlement_that_was_taken_in_and_then_undone_is_sent_again(market: Market, tmp_path: Path) -> None:
