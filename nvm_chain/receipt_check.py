@@ -31,8 +31,8 @@ class Proven:
     retired: bool
 
 
-async def check_receipt(chain: Chain, deployment: Deployment, proof: Proof, *, from_block: int = 0) -> Proven:
-    """from_block: where to look for the settlement if it isn't in the block that the proof names; 0 = `first_block`.
+async def check_receipt(chain: Chain, deployment: Deployment, proof: Proof, *, from_block: int | None = None) -> Proven:
+    """from_block: where to look for the settlement if it isn't in the block that the proof names; None = `first_block`.
 
     Raises ReceiptInvalid where something doesn't hold, NotFound where the chain has no such settlement, NvmError.
     """
@@ -79,7 +79,7 @@ async def check_receipt(chain: Chain, deployment: Deployment, proof: Proof, *, f
     )
 
 
-async def _settlement(chain: Chain, deployment: Deployment, proof: Proof, from_block: int) -> Event:
+async def _settlement(chain: Chain, deployment: Deployment, proof: Proof, from_block: int | None) -> Event:
     receipt = proof.receipt
     topics = [*event_topics("Settled"), topic(receipt.did.value), topic(receipt.plan_id.value), topic(receipt.node)]
     head = await chain.block_number()
@@ -92,7 +92,7 @@ async def _settlement(chain: Chain, deployment: Deployment, proof: Proof, from_b
     if proof.block is not None and proof.block <= head:
         event = await look(proof.block, proof.block)
     if event is None:
-        first = await first_block(chain, deployment, head, from_block)
+        first = await first_block(chain, deployment, head) if from_block is None else from_block
         event = await look(first, head)
     if event is not None:
         return event

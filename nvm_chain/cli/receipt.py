@@ -88,12 +88,11 @@ async def show(session: Session, receipt_id: str, node_url: str) -> None:
 @click.option(
     "--from-block",
     type=click.IntRange(0),
-    default=0,
     show_default="where the contracts were deployed",
     help="Where to look for the settlement if it is not in the block that the proof names.",
 )
 @command
-async def verify(session: Session, source: str, node_url: str | None, from_block: int) -> None:
+async def verify(session: Session, source: str, node_url: str | None, from_block: int | None) -> None:
     """Check a receipt against the chain alone. SOURCE: a proof in a file, on standard input (-), at a URL, or an id.
 
     Exit code 0: the chain holds it. 1: it does not hold. 3: not on the chain (yet). 4: the chain or the node is away.

@@ -14,6 +14,7 @@ import pytest
 from nvm_chain.chain import Chain
 from nvm_chain.cli import main
 from nvm_chain.deployments import deploy, deployed_at, first_block
+from nvm_chain.errors import NotFound
 from nvm_chain.receipt_check import check_receipt
 from nvm_chain.receipts import Proof
 from tests.world import World, until
@@ -91,7 +92,7 @@ async def test_the_node_and_its_console_begin_where_the_file_says(world: World, 
     await world.node.restart()
 
 
-async def test_a_receipt_is_looked_for_from_the_deployment_on(world: World, looked: list[int]) -> None:
+async def test_a_receipt_is_looked_for_from_the_deployment_on(world: World, looked: list[int], tmp_path: Path) -> None:
     plan, subscriber = (await world.create_plan()).plan_id, await world.wallet()
     did = (await world.register(plan)).did
     await world.buy(plan, subscriber)
@@ -104,6 +105,17 @@ async def test_a_receipt_is_looked_for_from_the_deployment_on(world: World, look
         async with http.get(f"{world.node.url}/v1/receipts") as answer:
             (receipt,) = (await answer.json())["data"]
         async with http.get(f"{world.node.url}/v1/receipts/{receipt['id']}/proof") as answer:
-            proof = Proof.parse(await answer.read())
+            answered = await answer.read()
+    proof = Proof.parse(answered)
     await check_receipt(world.chain, replace(world.deployment, block=0), replace(proof, block=None))
     assert looked[0] == world.deployment.block
+    looked.clear()
+    file = tmp_path / "deployment.json"
+    late = await world.chain.block_number() + 1
+    file.write_text(json.dumps({**world.deployment.to_dict(), "block": late}))
+    (tmp_path / "proof.json").write_text(json.dumps({**json.loads(answered), "block": None}))
+    verify = ["receipt", "verify", str(tmp_path / "proof.json"), "--deployment", str(file)]
+    with pytest.raises(NotFound):
+        await nvm_chain(world, *verify)
+    await nvm_chain(world, *verify, "--from-block", "0")
+    assert looked[:2] == [late, 0], "0 is a block like any other"
