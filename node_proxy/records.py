@@ -64,10 +64,9 @@ class ChainRecords:
             head = self._view.block
             if head is None:
                 raise ChainUnavailable("the chain was not seen yet")
-            last = await self._store.searched(self._scope)
+            start, last = await self._start(head), await self._store.searched(self._scope)
             if last == head:
                 return
-            start = await self._start(head)
             first = start if last is None else max(start, min(last, head) - OVERLAP)
             topics = [event_topics("NodeChanged")[0], None, topic(self._identity.address)]
             while True:

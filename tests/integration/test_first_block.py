@@ -92,6 +92,21 @@ async def test_the_node_and_its_console_begin_where_the_file_says(world: World, 
     await world.node.restart()
 
 
+async def test_a_node_that_starts_on_a_chain_at_rest_knows_the_first_block_too() -> None:
+    async with World(block_time=0) as world:
+        deployed = world.deployment.block
+
+        async def told() -> bool:
+            async with aiohttp.ClientSession() as http, http.get(f"{world.node.url}/console.json") as answer:
+                return bool((await answer.json())["from_block"] == deployed)
+
+        await until(told, "the console to be told the first block", 15)
+        head = await world.chain.block_number()
+        await world.node.restart()
+        assert await world.chain.block_number() == head
+        await until(told, "the console to be told the first block again", 15)
+
+
 async def test_a_receipt_is_looked_for_from_the_deployment_on(world: World, looked: list[int], tmp_path: Path) -> None:
     plan, subscriber = (await world.create_plan()).plan_id, await world.wallet()
     did = (await world.register(plan)).did
