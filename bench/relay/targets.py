@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.processes import child
-from tests.world import ROOT, free_port
+from tests.world import ROOT, free_port, until
 
 RELAY_CORE, LOAD_CORE = 0, 1
 LITELLM = "litellm[proxy]==1.108.7"
@@ -143,6 +143,15 @@ def _install_litellm() -> bool:
     return True
 
 
+async def _listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
 @asynccontextmanager
 async def litellm(folder: Path, provider: str) -> AsyncIterator[Target | None]:
     """LiteLLM's proxy, one worker, no database, in an environment of its own (`.tools/litellm`, kept between runs).
@@ -164,10 +173,10 @@ async def litellm(folder: Path, provider: str) -> AsyncIterator[Target | None]:
     quiet = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "DO_NOT_TRACK": "1"}
     # It encrypts response ids with the salt key.
     environment = {**os.environ, **quiet, "LITELLM_MASTER_KEY": key, "LITELLM_SALT_KEY": salt}
-    ready = r"Uvicorn running on"
     async with child(
-        "litellm", *command, ready=ready, log=folder / "litellm.log", env=environment, seconds=120
+        "litellm", *command, ready="Set models", log=folder / "litellm.log", env=environment, seconds=120
     ) as process:
+        await until(lambda: _listens(port), "LiteLLM to listen", 60)
         pids = family(process.pid)
         for pid in pids:
             pin(pid, RELAY_CORE)
