@@ -113,9 +113,14 @@ class Tab:
 
     async def connect(self) -> None:
         """Connects the wallet by the button in the header."""
-        await self.page.locator("header.top").get_by_role("button", name="Connect wallet").click()
-        await self.page.get_by_role("dialog").get_by_role("button", name="Test Wallet").click()
+        header = self.page.locator("header.top")
+        await header.get_by_role("button", name="Connect wallet").click()
+        await header.get_by_role("button", name="0x").wait_for()
         await self.page.get_by_role("dialog").wait_for(state="detached")
+
+    async def connect_here(self) -> None:
+        """Connects the wallet by the button of a page that needs one."""
+        await self.page.locator("main").get_by_role("button", name="Connect wallet").click()
 
     async def confirm(self) -> None:
         """Lets the simulated transaction go to the wallet, and waits until the dialog has gone."""

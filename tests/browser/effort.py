@@ -82,20 +82,26 @@ class Effort:
         self._decide()
         await what.click()
 
-    async def type(self, what: Locator, text: str, *, fetched: bool = False, after: Locator | None = None) -> None:
-        """Fills a field, from the head or from another window. after: the field from which Tab leads here."""
+    async def type(
+        self, what: Locator, text: str, *, fetched: bool = False, after: Locator | None = None, there: bool = False
+    ) -> None:
+        """Fills a field, from the head or from another window.
+
+        after: the field from which Tab leads here. there: the page has taken the person to it already.
+        """
         label, hint = await what.evaluate(
             "(one) => [one.labels[0].innerText, document.getElementById(`${one.id}-hint`)?.innerText ?? '']"
         )
         self._read(f"{label} {hint}")
         self.fields.append(label)
         self._known.add(text)
-        if after is None:
-            self._point()
-        else:
+        if after is not None:
             self.seconds["type"] += KEY
             await after.press("Tab")
+        if after is not None or there:
             await expect(what).to_be_focused()
+        else:
+            self._point()
         self._decide()
         self._hand(typing=True)
         self.seconds["type"] += FETCH if fetched else len(text) * KEY

@@ -28,7 +28,7 @@ async def test_a_builder_makes_a_plan_and_an_assistant_that_answers(world: World
         await tab.go("new")
         await tab.shot("new")
         await page.get_by_role("link", name="Create Asset").click()
-        await page.locator("main").get_by_role("button", name="Test Wallet").click()
+        await tab.connect_here()
 
         # 1 describe
         await page.get_by_role("textbox", name="Title").fill("Mathematics tutor")

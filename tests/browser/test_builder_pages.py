@@ -44,7 +44,7 @@ async def test_sales_earnings_withdrawal_grant_and_pause(world: World, browser: 
     async with open_tab(browser, world.node.url, BrowserWallet(builder, world.chain)) as tab:
         page = tab.page
         await tab.go("builder?tab=plans")
-        await page.locator("main").get_by_role("button", name="Test Wallet").click()
+        await tab.connect_here()
         await expect(page.get_by_text("0.3 ETH").first).to_be_visible()
         await page.get_by_text("Sales", exact=True).click()
         await expect(page.get_by_role("img", name="Sales in the last 30 days, ETH")).to_be_visible()
@@ -87,7 +87,7 @@ async def test_what_a_builder_earned_is_their_share_withdrawn_or_not(world: Worl
         page = tab.page
         earned = page.locator(".facts > div").filter(has_text="You earned so far")
         await tab.go("builder?tab=plans")
-        await page.locator("main").get_by_role("button", name="Test Wallet").click()
+        await tab.connect_here()
         await page.get_by_text("Sales", exact=True).click()
         await expect(earned.locator("dd")).to_have_text("0.07 ETH")
         await page.get_by_role("button", name="Withdraw", exact=True).click()

@@ -70,7 +70,6 @@ async def test_any_screen_is_enough_to_buy_and_ask(world: World, browser: Browse
         await tab.go(f"a/{did}")
         await page.get_by_role("button", name="Buy", exact=True).click()
         faults |= await tab.faults()
-        await page.get_by_role("dialog").get_by_role("button", name="Test Wallet").click()
         await expect(page.get_by_text("0.01 ETH", exact=True)).to_be_visible()
         await look("buy")
         await page.get_by_role("button", name="Continue").click()
@@ -150,9 +149,13 @@ async def test_an_answer_can_be_stopped_and_one_that_breaks_off_is_named(world: 
         ask, stop = page.get_by_role("button", name="Ask"), page.get_by_role("button", name="Stop")
 
         # Before the first byte
-        await page.get_by_label("Your message").fill("[[hang]]")
+        question = page.get_by_label("Your message")
+        await question.fill("[[hang]]")
+        await question.press("Shift+Enter")
+        await expect(question).to_have_value("[[hang]]\n")
+        await expect(stop).to_have_count(0)
         async with page.expect_request("**/v1/responses"):
-            await ask.click()
+            await question.press("Enter")
         await stop.click()
         await expect(stop).to_have_count(0)
         await expect(ask).to_be_enabled()
@@ -259,7 +262,7 @@ async def test_sales_add_up_exactly(world: World, browser: Browser) -> None:
     async with open_tab(browser, world.node.url, BrowserWallet(builder, world.chain)) as tab:
         page = tab.page
         await tab.go("builder?tab=plans")
-        await page.locator("main").get_by_role("button", name="Test Wallet").click()
+        await tab.connect_here()
         await page.get_by_text("Sales", exact=True).click()
         await expect(page.locator("figure svg").get_by_text("0.00369", exact=True)).to_be_visible()
         size = await page.locator("figure svg text").first.bounding_box()

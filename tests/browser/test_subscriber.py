@@ -116,7 +116,6 @@ async def test_buy_ask_and_prove(shop: Shop, browser: Browser) -> None:
         await tab.shot("asset")
 
         await page.get_by_role("button", name="Buy", exact=True).click()
-        await page.get_by_role("dialog").get_by_role("button", name="Test Wallet").click()
         await expect(page.get_by_text("0.01 ETH", exact=True)).to_be_visible()
         await tab.shot("buy")
         await page.get_by_role("button", name="Continue").click()

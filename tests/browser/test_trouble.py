@@ -40,7 +40,6 @@ async def test_no_in_the_wallet_sends_nothing_and_says_so(world: World, browser:
         wallet.rejects = {"eth_requestAccounts"}
         await tab.go(f"a/{did}")
         await page.locator("header.top").get_by_role("button", name="Connect wallet").click()
-        await page.get_by_role("button", name="Test Wallet").click()
         await expect(page.get_by_text("You declined in the wallet.")).to_be_visible()
         await page.get_by_role("button", name="Cancel").click()
 
@@ -170,7 +169,7 @@ async def test_the_wizard_survives_reloads_without_its_token(world: World, brows
     async with open_tab(browser, world.node.url, BrowserWallet(builder, world.chain)) as tab:
         page = tab.page
         await tab.go("new/assistant")
-        await page.locator("main").get_by_role("button", name="Test Wallet").click()
+        await tab.connect_here()
         await page.get_by_role("button", name="Next").click()
         await expect(page.get_by_text("Fill this in.")).to_be_visible()
         await page.get_by_role("textbox", name="Title").fill("Kept")
@@ -231,7 +230,7 @@ async def test_what_a_wallet_typed_in_private_goes_with_it(world: World, browser
     async with open_tab(browser, world.node.url, BrowserWallet(mine, world.chain)) as tab:
         page = tab.page
         await tab.go("new/assistant")
-        await page.locator("main").get_by_role("button", name="Test Wallet").click()
+        await tab.connect_here()
 
         async def typed() -> None:
             await page.get_by_role("textbox", name="Title").fill("A title is public")
@@ -296,7 +295,7 @@ async def test_a_chain_of_many_blocks_is_looked_through_in_pieces_that_the_node_
         page = tab.page
         await page.route("**/rpc", look)
         await tab.go("builder?tab=plans")
-        await page.locator("main").get_by_role("button", name="Test Wallet").click()
+        await tab.connect_here()
         await expect(page.get_by_text("Looking through the chain:")).to_be_visible()
         await expect(page.get_by_role("heading", name="Found at last")).to_be_visible(timeout=100_000)
         assert max(asked) == 1_000_000

@@ -148,3 +148,28 @@ async def test_the_playground_spends_the_credits_of_the_wallet_that_is_there(wor
         await play(98)
         keys = {headers["authorization"] for method, url, headers, _ in tab.requests if "v1/responses" in url}
         assert len(keys) == 2
+
+
+ANOTHER = """addEventListener('eip6963:requestProvider', () => {
+  const info = { uuid: 'a75d1d6a-8a40-4d0c-9d11-1b6c2a5a7f11', name: 'Other Wallet', rdns: 'other.wallet', icon: '' }
+  const provider = { request: async () => { throw Error('nobody chose this one') } }
+  dispatchEvent(new CustomEvent('eip6963:announceProvider', { detail: { info, provider } }))
+})"""
+
+
+async def test_of_two_wallets_none_is_asked_before_one_is_chosen(world: World, browser: Browser) -> None:
+    did = (await world.register((await world.create_plan(title="With either")).plan_id)).did
+    wallet = BrowserWallet(await world.wallet(), world.chain)
+    async with open_tab(browser, world.node.url, wallet) as tab:
+        page, dialog = tab.page, tab.page.get_by_role("dialog")
+        await page.add_init_script(ANOTHER)
+        await tab.go(f"a/{did}")
+        await page.locator("header.top").get_by_role("button", name="Connect wallet").click()
+        await expect(dialog.get_by_role("heading", name="Choose a wallet")).to_be_visible()
+        await dialog.get_by_role("button", name="Cancel").click()
+        await page.get_by_role("button", name="Buy", exact=True).click()
+        await expect(dialog.get_by_role("button", name="Other Wallet")).to_be_visible()
+        assert wallet.asked == []
+        await dialog.get_by_role("button", name="Test Wallet").click()
+        await expect(page.get_by_role("button", name="Continue")).to_be_visible()
+        assert wallet.connected

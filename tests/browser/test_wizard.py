@@ -25,7 +25,7 @@ async def begin(world: World, tab: Tab) -> None:
     """Up to step 2, at the stand-in."""
     page = tab.page
     await tab.go("new/assistant")
-    await page.locator("main").get_by_role("button", name="Test Wallet").click()
+    await tab.connect_here()
     await page.get_by_role("textbox", name="Title").fill("From a phone")
     await page.get_by_role("textbox", name="Description").fill("Typed with a thumb.")
     await page.get_by_role("button", name="Next").click()

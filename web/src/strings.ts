@@ -523,6 +523,7 @@ export const strings = {
   playground: {
     assistant: 'Assistant',
     input: 'Your message',
+    keys: 'Enter asks; Shift+Enter starts a new line.',
     note: 'This uses your credits, like any other call. It makes a key named “playground” that ends after an hour.',
     keyName: 'playground',
     go: 'Ask',

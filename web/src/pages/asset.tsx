@@ -298,7 +298,7 @@ export function Buy({
           </p>
         </>
       ) : (
-        <NeedsWallet why={t.buy.why}>
+        <NeedsWallet why={t.buy.why} atOnce>
           <form onSubmit={(event) => event.preventDefault()}>
             <Text
               label={t.buy.units}

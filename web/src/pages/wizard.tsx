@@ -2,7 +2,7 @@
 
 import { useSignal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
-import { useEffect } from 'preact/hooks'
+import { useEffect, useLayoutEffect } from 'preact/hooks'
 import type { Address, Hex } from 'viem'
 import { short } from '../lib/amounts'
 import { isTimePlan, type Plan, type PlanText, plansOf, planText } from '../lib/chain'
@@ -432,7 +432,8 @@ function Plans({ s, error }: StepProps) {
     account.value,
   )
   const fresh = route.value.query.get('plan')
-  useEffect(() => {
+  // Before it is shown: whoever is about to click on it would take it away.
+  useLayoutEffect(() => {
     // The one that was just made, or the only one that there is.
     const only = plans.value?.length === 1 && !s.offers.length
     const found = plans.value?.find(({ plan }) => plan.id === fresh || only)

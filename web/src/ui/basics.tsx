@@ -98,15 +98,35 @@ interface TextProps {
   mono?: boolean
   max?: number
   attributes?: { inputMode?: 'numeric' | 'decimal' | 'url'; spellcheck?: boolean }
+  /** What Enter does in a field of several lines, where Shift+Enter starts a new one. */
+  onEnter?: () => void
+  /** Whether the person is taken here when it appears. */
+  focus?: boolean
 }
 
-export function Text({ label, value, onInput, hint, error, optional, rows, mono, max, attributes }: TextProps) {
+export function Text(props: TextProps) {
+  const { label, value, onInput, hint, error, optional, rows, mono, max, attributes, onEnter, focus } = props
+  const area = useRef<HTMLTextAreaElement>(null)
+  useEffect(() => {
+    if (focus) area.current?.focus()
+  }, [])
+  const onKeyDown = (event: KeyboardEvent) => {
+    if (!onEnter || event.key !== 'Enter' || event.shiftKey || event.isComposing) return
+    event.preventDefault()
+    onEnter()
+  }
   return (
     <Field label={label} hint={hint} error={error} optional={optional}>
       {(props) => {
         const all = { ...props, ...attributes, maxLength: max, class: mono ? 'mono' : '', value }
         return rows ? (
-          <textarea {...(all as any)} rows={rows} onInput={(event) => onInput(event.currentTarget.value)} />
+          <textarea
+            {...(all as any)}
+            ref={area}
+            rows={rows}
+            onKeyDown={onKeyDown}
+            onInput={(event) => onInput(event.currentTarget.value)}
+          />
         ) : (
           <input type="text" {...(all as any)} onInput={(event) => onInput(event.currentTarget.value)} />
         )

@@ -2,6 +2,7 @@
 
 import { useComputed, useSignal } from '@preact/signals'
 import type { ComponentChildren } from 'preact'
+import { useEffect } from 'preact/hooks'
 import { facts } from '../lib/node'
 import { signedIn, signIn, signOut } from '../lib/session'
 import { message } from '../lib/tx'
@@ -50,8 +51,8 @@ function WalletDialog({ onClose }: { onClose: () => void }) {
       </Dialog>
     )
   return (
-    <Dialog title={t.wallet.choose} onClose={onClose}>
-      <WalletList onDone={onClose} />
+    <Dialog title={onlyOne() ? t.wallet.connect : t.wallet.choose} onClose={onClose}>
+      <WalletList onDone={onClose} atOnce />
       <p class="row end">
         <button type="button" class="button" onClick={onClose}>
           {t.cancel}
@@ -61,7 +62,11 @@ function WalletDialog({ onClose }: { onClose: () => void }) {
   )
 }
 
-function WalletList({ onDone }: { onDone?: () => void }) {
+/** The wallet that there is, where nobody has to be asked which. */
+const onlyOne = () => (wallets.value.length === 1 ? wallets.value[0] : undefined)
+
+/** atOnce: the person has just asked for it, so the only one is connected without another click. */
+function WalletList({ onDone, atOnce }: { onDone?: () => void; atOnce?: boolean }) {
   const problem = useSignal('')
   const busy = useSignal('')
   const pick = async (found: Found) => {
@@ -76,6 +81,10 @@ function WalletList({ onDone }: { onDone?: () => void }) {
       busy.value = ''
     }
   }
+  const only = onlyOne()
+  useEffect(() => {
+    if (atOnce && only) void pick(only)
+  }, [])
   if (!wallets.value.length)
     return (
       <Notice>
@@ -89,11 +98,12 @@ function WalletList({ onDone }: { onDone?: () => void }) {
           <li key={found.info.uuid}>
             <button
               type="button"
-              class="button wide"
+              class={`button wide ${only ? 'primary' : ''}`}
               aria-busy={busy.value === found.info.uuid}
               onClick={() => pick(found)}
             >
-              {found.info.icon && <img src={found.info.icon} alt="" width="24" height="24" />} {found.info.name}
+              {found.info.icon && <img src={found.info.icon} alt="" width="24" height="24" />}{' '}
+              {only ? t.wallet.connect : found.info.name}
             </button>
           </li>
         ))}
@@ -107,20 +117,25 @@ function WalletList({ onDone }: { onDone?: () => void }) {
   )
 }
 
-/** What needs a wallet, once there is one. */
-export function NeedsWallet({ why, children }: { why: string; children: ComponentChildren }) {
+interface GateProps {
+  why: string
+  children: ComponentChildren
+}
+
+/** What needs a wallet, once there is one. atOnce: see WalletList. */
+export function NeedsWallet({ why, children, atOnce }: GateProps & { atOnce?: boolean }) {
   if (account.value) return <>{children}</>
   return (
     <div class="gate card">
       <h2>{t.wallet.connect}</h2>
       <p>{why}</p>
-      <WalletList />
+      <WalletList atOnce={atOnce} />
     </div>
   )
 }
 
 /** What needs a login at the node, once there is one. */
-export function NeedsLogin({ why, children }: { why: string; children: ComponentChildren }) {
+export function NeedsLogin({ why, children }: GateProps) {
   const there = useComputed(signedIn)
   return (
     <NeedsWallet why={why}>

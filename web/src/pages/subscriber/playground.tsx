@@ -8,7 +8,7 @@ import { ask, type Told } from '../../lib/playing'
 import { restate, route } from '../../lib/route'
 import { account } from '../../lib/wallet'
 import { strings as t } from '../../strings'
-import { Action, Await, Card, Choice, Empty, Notice, Text, useLoad } from '../../ui/basics'
+import { Await, Card, Choice, Empty, Notice, Text, useLoad, useWork } from '../../ui/basics'
 
 interface Model {
   id: string
@@ -67,6 +67,7 @@ function Play({ models }: { models: Model[] }) {
       running.value = false
     }
   }
+  const { busy, problem, start } = useWork(run)
   return (
     <Card>
       <Choice
@@ -75,10 +76,25 @@ function Play({ models }: { models: Model[] }) {
         options={models.map((one) => [one.id, one.title ? `${one.title} (${short(one.id)})` : short(one.id)])}
         onChange={(did) => restate('me', { tab: 'playground', did })}
       />
-      <Text label={t.playground.input} value={input.value} onInput={(value) => (input.value = value)} rows={4} />
+      <Text
+        label={t.playground.input}
+        value={input.value}
+        onInput={(value) => (input.value = value)}
+        hint={t.playground.keys}
+        rows={4}
+        focus={asked !== null}
+        onEnter={() => !busy && start()}
+      />
       <p class="quiet">{t.playground.note}</p>
       <div class="row">
-        <Action label={t.playground.go} run={run} kind="primary" />
+        <button type="button" class="button primary" disabled={busy} aria-busy={busy} onClick={start}>
+          {t.playground.go}
+        </button>
+        {problem && (
+          <p class="error" role="alert">
+            {problem}
+          </p>
+        )}
         {running.value && (
           <button type="button" class="button" onClick={() => stop.current?.abort()}>
             {t.playground.stop}
