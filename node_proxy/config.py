@@ -419,7 +419,8 @@ def load(environ: Mapping[str, str] | None = None, path: Path | None = None) -> 
             except ValueError as error:
                 problems.append(f"{where} is {_show(raw) if setting.repr else _show_url(raw)}: it {error}")
         elif setting.default is MISSING:
-            problems.append(f"{PREFIX}{setting.name.upper()} is not set: {setting.metadata['doc']}")
+            way = "" if path else "; or name the file that `nvm-node init` made, with --config or NVM_NODE_CONFIG"
+            problems.append(f"{PREFIX}{setting.name.upper()} is not set: {setting.metadata['doc']}{way}")
     _cross_check(values, problems)
     if problems:
         raise ConfigInvalid(problems)

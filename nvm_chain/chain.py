@@ -385,6 +385,14 @@ class Chain:
         return error
 
 
+def check_rpc_url(url: str) -> str:
+    """The endpoint's URL without its secrets, to be shown. Raises InvalidInput if it can't be one."""
+    where = without_secrets(url)
+    if not is_http(url):
+        raise InvalidInput(f"RPC URL {show(where)} has the wrong form: write http://host:port or https://host/path")
+    return where
+
+
 @asynccontextmanager
 async def open_chain(
     rpc_url: str, expected_chain_id: int | None = None, *, request_seconds: float = REQUEST_TIMEOUT
@@ -394,9 +402,7 @@ async def open_chain(
     request_seconds: for one request. Raises InvalidInput for a malformed URL, ChainUnavailable when nothing answers,
     when what answers is no JSON-RPC endpoint, or when it is another chain.
     """
-    where = without_secrets(rpc_url)
-    if not is_http(rpc_url):
-        raise InvalidInput(f"RPC URL {show(where)} has the wrong form: write http://host:port or https://host/path")
+    where = check_rpc_url(rpc_url)
     endpoint = Endpoint(rpc_url, request_seconds)
     try:
         answer = await _rpc(endpoint, where, "eth_chainId", ())

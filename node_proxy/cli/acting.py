@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from node_proxy.ledger.base import LedgerError
+from node_proxy.ledger.base import LedgerError, LedgerFailed
 from node_proxy.storage import StorageFailed
 from nvm_chain.chain import Chain
 from nvm_chain.cli.output import Output
@@ -19,7 +19,7 @@ class NodeProgram(Program):
     failures = (NvmError, LedgerError, StorageFailed)
 
     def exit_code(self, error: Exception) -> int:
-        return 4 if isinstance(error, StorageFailed) else super().exit_code(error)
+        return 4 if isinstance(error, StorageFailed | LedgerFailed) else super().exit_code(error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import secrets
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -100,7 +102,7 @@ def init(
     click.echo(f"node address   {address}")
     click.echo(f"configuration  {config}")
     click.echo("Next: send the address some native currency for gas, look the configuration over, then")
-    for step in ("check", "register", "serve"):
+    for step in ("register", "check", "serve"):
         click.echo(f"  nvm-node --config {config} {step}")
 
 
@@ -115,15 +117,23 @@ def completion(shell: str) -> None:
 
 
 @main.command()
+@_json
 @click.pass_obj
-def serve(config: Path | None) -> None:
+def serve(config: Path | None, as_json: bool) -> None:
     """Answers calls until Ctrl-C, and settles in the background."""
     from node_proxy.server import serve as run_server
 
     settings = _settings(config)
     logs.configure(settings.log_level, settings.log_format)
+
+    def announce(url: str) -> None:
+        if as_json:
+            Output(True).record({"listening": url})
+        else:
+            print(f"listening on {url}", flush=True)
+
     with logs.beside():
-        _run(run_server(settings, announce=lambda url: print(f"listening on {url}", flush=True)))
+        _run(run_server(settings, announce=announce))
 
 
 @main.command()
@@ -222,15 +232,31 @@ def reconcile(config: Path | None, as_json: bool) -> None:
 @click.option("--format", "form", default="csv", show_default=True, type=click.Choice(["csv", "jsonl"]))
 @click.option("--since", type=click.DateTime(), help="From this time on (UTC).")
 @click.option("--until", type=click.DateTime(), help="Until before this time (UTC).")
-@click.option("--out", type=click.File("w", encoding="utf-8", atomic=True), default="-", help="Where to write.")
+@click.option("--out", type=click.File("w", encoding="utf-8", atomic=True), help="Where to write.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object: the charges, or how many went to --out.")
 @click.pass_obj
-def export(config: Path | None, form: str, since: datetime | None, until: datetime | None, out: TextIO) -> None:
+def export(
+    config: Path | None,
+    form: str,
+    since: datetime | None,
+    until: datetime | None,
+    out: TextIO | None,
+    as_json: bool,
+) -> None:
     """Writes every charge, with the batch that settled it, as CSV or JSON lines."""
     from node_proxy.cli.export import export as write
 
     bounds = [None if time is None else int(time.replace(tzinfo=UTC).timestamp()) for time in (since, until)]
-    written = _run(write(_settings(config), out, form, *bounds))
-    click.echo(f"{written} charges", err=True)
+    if as_json and out is None:
+        lines = StringIO()
+        _run(write(_settings(config), lines, "jsonl", *bounds))
+        Output(True).record({"charges": [json.loads(line) for line in lines.getvalue().splitlines()]})
+        return
+    written = _run(write(_settings(config), out or sys.stdout, form, *bounds))
+    if as_json and out is not None:
+        Output(True).record({"written": written, "format": form, "out": out.name})
+    else:
+        click.echo(f"{written} charges", err=True)
 
 
 @main.command()

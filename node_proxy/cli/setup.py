@@ -11,6 +11,7 @@ from pathlib import Path
 
 from node_proxy import identity as identities
 from node_proxy.config import ConfigInvalid, Settings, load
+from nvm_chain.ipfs import open_store
 from nvm_chain.secret import Secret
 
 CONFIG, KEYS, PASSWORD = "node.toml", "keys", "keystore-password"
@@ -32,7 +33,7 @@ class Wishes:
 def make(folder: Path, wishes: Wishes, password: Secret) -> tuple[str, Path]:
     """Makes the folder's keys and configuration. Returns the node's address and the configuration file.
 
-    Raises ConfigInvalid where something is there already, or a wish can't be: nothing is left behind then.
+    Raises InvalidInput where something is there already, or a wish can't be: nothing is left behind then.
     """
     folder = folder.expanduser().absolute()
     config = folder / CONFIG
@@ -53,10 +54,12 @@ def make(folder: Path, wishes: Wishes, password: Secret) -> tuple[str, Path]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = folder / f".{CONFIG}.new"
     try:
+        if wishes.store is not None:
+            open_store(wishes.store)  # connects to nothing yet
         if wishes.password_file is None:
             _write(folder / PASSWORD, password.reveal() + "\n", 0o600)
         _write(fresh, text, 0o644)
-        load({}, fresh)  # a wish that can't be is said before keys are made
+        _check(fresh)  # a wish that can't be is said before keys are made
         address, _ = identities.create(folder / KEYS, password)
     except BaseException:
         fresh.unlink(missing_ok=True)
@@ -65,6 +68,14 @@ def make(folder: Path, wishes: Wishes, password: Secret) -> tuple[str, Path]:
         raise
     fresh.rename(config)
     return address, config
+
+
+def _check(fresh: Path) -> None:
+    """Loads the file. Raises ConfigInvalid without its name, which the operator doesn't know."""
+    try:
+        load({}, fresh)
+    except ConfigInvalid as error:
+        raise ConfigInvalid([problem.replace(f" in {fresh}", "") for problem in error.problems]) from None
 
 
 def _lines(given: dict[str, object]) -> Iterator[str]:

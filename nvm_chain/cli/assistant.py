@@ -14,6 +14,7 @@ from nvm_chain.assets import FOREVER, OfferInput
 from nvm_chain.chain import Chain, event_topics, topic
 from nvm_chain.cli import terms
 from nvm_chain.cli.definition import definition_options, key_was_given, read_definition, was_given
+from nvm_chain.cli.output import Moment
 from nvm_chain.cli.reseal import reseal, seals
 from nvm_chain.cli.session import Session, action, command, from_block_option
 from nvm_chain.cli.stores import open_blocks, store_option
@@ -21,7 +22,7 @@ from nvm_chain.cli.transactions import submit, transaction
 from nvm_chain.cli.types import ADDRESS, DID, OFFER, TEXT_FILE
 from nvm_chain.deployments import Deployment
 from nvm_chain.did import Did
-from nvm_chain.errors import DigestMismatch, InvalidInput, MetadataInvalid, NotFound, StoreUnavailable
+from nvm_chain.errors import DigestMismatch, InvalidInput, MetadataInvalid, NotFound, NvmError, StoreUnavailable
 from nvm_chain.lens import OfferView
 from nvm_chain.metadata import Metadata
 from nvm_chain.registration import (
@@ -234,6 +235,7 @@ async def search(
         topics: list[Any] = [event_topics("AssetRegistered")]
         events: list[Event] = []
         found: list[Resolved] = []
+        missing: list[NvmError] = []
         number = 0
         async with session.output.waiting(lambda: f"{number} of {len(events)} assistants read, {len(found)} fit"):
             head = await chain.block_number()
@@ -241,10 +243,21 @@ async def search(
             for number, event in enumerate(events, 1):  # noqa: B007  # the line above shows it
                 try:
                     one = await resolve(chain, session.deployment, store, Did(event.args["did"]))
-                except (NotFound, StoreUnavailable, DigestMismatch, MetadataInvalid, InvalidInput):
+                except (NotFound, StoreUnavailable) as error:
+                    missing.append(error)
+                    continue
+                except (DigestMismatch, MetadataInvalid, InvalidInput):
                     continue  # nothing to show of what can't be read
                 if one.view.asset.active and _matches(one.metadata, words, tags):
                     found.append(one)
+        unread = ""
+        if missing:
+            unread = (
+                f"{len(missing)} of {len(events)} assistants weren't searched, whose descriptions can't be read from "
+                f"here; name another --store or --gateway: {missing[-1]}"
+            )
+            if len(missing) == len(events):
+                raise type(missing[-1])(unread)
         rows = [
             {
                 "did": str(one.metadata.did),
@@ -259,6 +272,8 @@ async def search(
             if view.plan.on_sale and not view.offer.closes_at
         ]
         session.output.table(rows, "Nothing fits: use fewer words, or look at `nvm-chain assistant list`.")
+        if unread:
+            session.output.note(unread)
 
 
 def _matches(metadata: Metadata, words: tuple[str, ...], tags: tuple[str, ...]) -> bool:
@@ -294,14 +309,15 @@ async def _publish(session: Session, chain: Chain, wallet: Wallet, store: Any, p
 async def _offer(session: Session, chain: Chain, view: OfferView, titles: Mapping[bytes, str]) -> Mapping[str, Any]:
     offer, terms = view.offer, view.plan.terms
     currency = await session.currency(chain, terms.token)
+    then = Moment.of(offer.effective_at)
     return {
         "plan": str(offer.plan_id),
         "title": titles.get(offer.plan_id.value, ""),
         "credits_per_access": _credits(view),
-        "changes": f"{offer.next_min}-{offer.next_max} from {offer.effective_at}" if offer.effective_at else None,
+        "changes": f"{offer.next_min}-{offer.next_max} from {then}" if then else None,
         "price": currency.format(terms.price),
         "on_sale": view.plan.on_sale,
-        "closes_at": offer.closes_at or None,
+        "closes_at": Moment.of(offer.closes_at),
     }
 
 

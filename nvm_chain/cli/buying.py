@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from nvm_chain.amounts import format_duration
-from nvm_chain.cli.output import Money
+from nvm_chain.cli.output import Moment, Money
 from nvm_chain.cli.session import Session, action
 from nvm_chain.cli.transactions import submit, transaction
 from nvm_chain.cli.types import ADDRESS, PLAN
@@ -87,9 +86,10 @@ async def refund(session: Session, plan_id: PlanId, cancel: bool, to: str | None
             receipt = await submit(session, chain, wallet, plans.announce_refund(plan_id), what)
             done = {"state": "announced", "amount_now": worth, "take_it_in": format_duration(cooldown)}
         elif now < due.available_at:
-            session.output.note(f"the refund was announced; run this again after {_time(due.available_at)}")
+            then = Moment(due.available_at)
+            session.output.note(f"the refund was announced; run this again after {then}")
             session.output.record(
-                {"plan": str(plan_id), "state": "cooling down", "amount_now": worth, "available_at": due.available_at}
+                {"plan": str(plan_id), "state": "cooling down", "amount_now": worth, "available_at": then}
             )
             return
         else:
@@ -141,11 +141,7 @@ async def _buy(
                 "subscriber": for_whom,
                 "paid": Money(due, currency.format(due)),
                 "spendable": standing.spendable,
-                "expiry": standing.account.expiry or None,
+                "expiry": Moment.of(standing.account.expiry),
                 **transaction(session, receipt),
             }
         )
-
-
-def _time(unix: int) -> str:
-    return f"{datetime.fromtimestamp(unix, UTC):%Y-%m-%d %H:%M:%S} UTC"

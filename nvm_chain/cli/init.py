@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 from click.shell_completion import get_completion_class
 
+from nvm_chain.chain import check_rpc_url
 from nvm_chain.cli import profiles as files
 from nvm_chain.cli.output import Output
 from nvm_chain.cli.profiles import Profiles
 from nvm_chain.cli.session import password
+from nvm_chain.cli.stores import open_blocks
 from nvm_chain.deployments import NETWORKS
 from nvm_chain.errors import InvalidInput
 from nvm_chain.urls import base_url
@@ -36,7 +39,8 @@ def _chosen() -> str:
 @click.option("--keystore", type=_FILE, help="The wallet's keystore; made if it is missing.")
 @click.option("--password-file", type=_FILE, help="File with the keystore's password.")
 @click.option("--node-url", metavar="URL", help="The access node to talk to.")
-@click.option("--store", metavar="URL", help="Where IPFS blocks are kept.")
+@click.option("--store", metavar="URL", help="Where IPFS blocks are kept: file:///folder or kubo:….")
+@click.option("--gateway", "gateways", multiple=True, metavar="URL", help="Also read blocks from here. Repeat it.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask: take the default of what isn't given.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def init(
@@ -48,6 +52,7 @@ def init(
     password_file: Path | None,
     node_url: str | None,
     store: str | None,
+    gateways: tuple[str, ...],
     yes: bool,
     as_json: bool,
 ) -> None:
@@ -75,8 +80,9 @@ def init(
         "password_file": _absolute(password_file) or before.get("password_file"),
         "node_url": base_url(node_url, allow_http=True) if node_url else None,
         "store": store or before.get("store"),
-        "gateways": before.get("gateways"),
+        "gateways": list(gateways) or before.get("gateways"),
     }
+    _check(values)
     made = None if keystore is None else _make(keystore, password_file)
     kept = {key: value for key, value in values.items() if value}
     current = known.current if known.current in known.profiles else name
@@ -131,6 +137,13 @@ def _ask(asked: bool, question: str, default: str, kind: Any = str) -> str:
         return default
     answer: str = click.prompt(question, default=default, type=kind, err=True, show_default=bool(default))
     return answer
+
+
+def _check(values: Mapping[str, Any]) -> None:
+    """That addresses have a form that commands can use. Raises InvalidInput."""
+    if values["rpc_url"] is not None:
+        check_rpc_url(values["rpc_url"])
+    open_blocks(values["store"], tuple(values["gateways"] or ()))  # connects to nothing yet
 
 
 def _absolute(path: Path | None) -> str | None:

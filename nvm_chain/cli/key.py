@@ -6,6 +6,7 @@ import click
 
 from nvm_chain.access_node import ApiKey, open_node
 from nvm_chain.cli.nodes import api_key, node_option
+from nvm_chain.cli.output import Moment
 from nvm_chain.cli.session import Session, action, command
 from nvm_chain.cli.types import DID, DURATION
 from nvm_chain.did import Did
@@ -86,7 +87,7 @@ def _row(one: ApiKey) -> dict[str, object]:
         "name": one.name,
         "spent": one.spent,
         "budget": one.budget,
-        "expires_at": one.expires_at,
-        "revoked_at": one.revoked_at,
+        "expires_at": Moment.of(one.expires_at),
+        "revoked_at": Moment.of(one.revoked_at),
         "assistants": one.assistants,
     }

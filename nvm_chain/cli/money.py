@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from nvm_chain.cli.output import Money
+from nvm_chain.cli.output import Moment, Money
 from nvm_chain.cli.session import Session, action, command
 from nvm_chain.cli.transactions import submit, transaction
 from nvm_chain.cli.types import ADDRESS, PLAN
@@ -27,8 +27,8 @@ async def balance(session: Session, plan_id: PlanId, subscriber: str | None) -> 
                 "subscriber": who,
                 "spendable": standing.spendable,
                 "consumed": standing.account.consumed,
-                "expiry": standing.account.expiry or None,
-                "refund_available_at": standing.refund.available_at or None,
+                "expiry": Moment.of(standing.account.expiry),
+                "refund_available_at": Moment.of(standing.refund.available_at),
                 "block": standing.block,
             }
         )

@@ -16,6 +16,7 @@ import unicodedata
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -104,6 +105,24 @@ class Money:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A time: people read it in UTC, programs get unix seconds."""
+
+    seconds: int
+
+    @classmethod
+    def of(cls, seconds: int | None) -> Moment | None:
+        """None for none, which contracts write as 0."""
+        return cls(seconds) if seconds else None
+
+    def __str__(self) -> str:
+        try:
+            return f"{datetime.fromtimestamp(self.seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+        except (OverflowError, ValueError, OSError):  # a plan may be good for longer than calendars go
+            return f"{self.seconds} s after 1970"
+
+
 def plain(value: Any, *, lines: bool = False) -> str:
     """How a value reads. lines: it may have several, which a text's own newlines make or one for each of a list's."""
     if value is None or value == "":
@@ -150,6 +169,8 @@ def _fit(char: str) -> bool:
 def _encode(value: Any) -> Any:
     if isinstance(value, Money):
         return str(value.base_units)
+    if isinstance(value, Moment):
+        return value.seconds
     if isinstance(value, bytes):
         return "0x" + value.hex()
     return str(value)

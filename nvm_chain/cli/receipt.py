@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ import click
 
 from nvm_chain.access_node import AccessNode, open_node
 from nvm_chain.cli.nodes import api_key, node_option
+from nvm_chain.cli.output import Moment
 from nvm_chain.cli.profiles import default
 from nvm_chain.cli.session import Session, command
 from nvm_chain.cli.types import DID, PLAN
@@ -21,6 +21,7 @@ from nvm_chain.errors import InvalidInput
 from nvm_chain.plans import PlanId
 from nvm_chain.receipt_check import check_receipt
 from nvm_chain.receipts import MAX_BYTES, Proof, Receipt
+from nvm_chain.text import show as show_text
 
 _RECEIPT_ID = re.compile("chg_[0-9a-f]{28}")
 
@@ -146,7 +147,12 @@ async def _proof(source: str, node_url: str | None) -> Proof:
             raise InvalidInput("no access node: give --node-url, or set NVM_NODE_URL")
         async with open_node(node_url) as node:
             return await _ask(node, source)
-    return Proof.parse(_read(Path(source)))
+    if not (path := Path(source)).exists():
+        raise InvalidInput(
+            f"{show_text(source)} is neither a file that is there nor a receipt's id, which is chg_ and 28 hex digits: "
+            "see `nvm-chain receipts`"
+        )
+    return Proof.parse(_read(path))
 
 
 def _read(path: Path) -> bytes:
@@ -181,4 +187,4 @@ def _row(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _time(seconds: int) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return str(Moment(seconds))

@@ -8,6 +8,7 @@ import click
 
 from nvm_chain.abi import Call
 from nvm_chain.assets import OfferInput
+from nvm_chain.cli.output import Moment
 from nvm_chain.cli.session import Session, action
 from nvm_chain.cli.transactions import submit, transaction
 from nvm_chain.cli.types import ADDRESS, DID, OFFER, PLAN
@@ -44,7 +45,7 @@ async def offer(session: Session, did: Did, offered: OfferInput) -> None:
                 "plan": str(offered.plan_id),
                 "credits_per_access": f"{now.min_credits}-{now.max_credits}",
                 "from_then_on": f"{now.next_min}-{now.next_max}" if now.effective_at else None,
-                "effective_at": now.effective_at or None,
+                "effective_at": Moment.of(now.effective_at),
                 **transaction(session, receipt),
             }
         )

@@ -6,6 +6,7 @@ import click
 
 from nvm_chain.access_node import open_node
 from nvm_chain.cli.nodes import api_key, node_option
+from nvm_chain.cli.output import Moment
 from nvm_chain.cli.session import Session, command
 
 
@@ -24,7 +25,7 @@ async def usage(session: Session, node_url: str) -> None:
                     "on_chain": row["balance"],
                     "not_settled": row["charged_not_settled"],
                     "in_flight": row["reserved"],
-                    "expires_at": row["expires_at"],
+                    "expires_at": Moment.of(row["expires_at"]),
                     "assistants": row["assistants"],
                 }
                 for row in account["plans"]

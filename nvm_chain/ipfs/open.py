@@ -45,7 +45,9 @@ def open_stores(primary: str, pins: Iterable[str] = (), gateways: Iterable[str] 
 def _writable(url: str) -> BlockStore:
     store = open_store(url)
     if isinstance(store, Gateway):
-        raise InvalidInput(f"{show(url)} is a gateway, which can only be read from; name a folder or an IPFS node")
+        raise InvalidInput(
+            f"{show(url)} is a gateway, which can only be read from: give it as one, beside a folder or an IPFS node"
+        )
     return store
 
 

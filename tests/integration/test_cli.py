@@ -94,10 +94,10 @@ async def make_plan(cli: Cli, title: str = "Math tutor", price: str = "0.001 ETH
     return PlanId.parse(made["plan"])
 
 
-async def make_assistant(cli: Cli, plan: PlanId, *more: str) -> Did:
+async def make_assistant(cli: Cli, plan: PlanId, *more: str, **variables: str) -> Did:
     made = await answer(
         cli("assistant", "register", "--title", "Tutor", "--plan", f"{plan}=1-5", "--node", NODE.address,
-            "--model", "gpt-5", "--instructions", "SECRET INSTRUCTIONS", *more, "--yes", "--json")
+            "--model", "gpt-5", "--instructions", "SECRET INSTRUCTIONS", *more, "--yes", "--json", **variables)
     )  # fmt: skip
     return Did.parse(made["did"])
 
@@ -346,6 +346,7 @@ async def test_without_a_person_and_without_yes_nothing_is_sent(cli: Cli, chain:
         (["key", "list"], {}, 2, "--node-url"),
         (["chat", "did:nv:" + "01" * 32, "hi"], NO_NODE, 4, "no access node"),
         (["did", "resolve", "nonsense"], {"NVM_RPC_URL": "http://127.0.0.1:9"}, 2, "not a DID"),
+        (["receipt", "verify", "chg_12"], {}, 2, "chg_ and 28 hex digits"),
         (["nonsense"], {}, 2, "No such command"),
     ],
 )  # fmt: skip

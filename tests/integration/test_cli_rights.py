@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from nvm_chain.chain import Chain, open_chain
 from nvm_chain.cli import main
+from nvm_chain.cli.output import Moment
 from nvm_chain.deployments import deploy
 from nvm_chain.keys import generate_private_key, public_key_of
 from nvm_chain.secret import Secret
@@ -137,7 +138,7 @@ async def test_an_offer_is_added_at_once_and_changed_after_notice(cli: Cli, chai
     changed = await answer(cli("assistant", "offer", did, f"{plan}=7-9", "--yes", "--json"))
     assert (changed["credits_per_access"], changed["from_then_on"]) == ("1-5", "7-9")
     shown = await answer(cli("assistant", "show", did, "--json"))
-    assert [one["changes"] for one in shown["offers"]] == [f"7-9 from {changed['effective_at']}", None]
+    assert [one["changes"] for one in shown["offers"]] == [f"7-9 from {Moment(changed['effective_at'])}", None]
 
     await answer(cli("assistant", "close-offer", did, other, "--yes", "--json"))
     shown = await answer(cli("assistant", "show", did, "--json"))
@@ -159,13 +160,21 @@ async def test_nodes_come_and_go_and_an_assistant_can_rest(cli: Cli, chain: Chai
     assert (await answer(cli("assistant", "show", did, "--json")))["active"] is True
 
 
-async def test_search_finds_by_words_and_tags_what_can_be_bought(cli: Cli, chain: Chain) -> None:
+async def test_search_finds_by_words_and_tags_what_can_be_bought(cli: Cli, chain: Chain, tmp_path: Path) -> None:
     plan = await make_plan(cli)
     did = await make_assistant(cli, plan, "--description", "Explains algebra", "--tag", "Maths")
     rows = (await answer(cli("assistant", "search", "ALGEBRA", "tutor", "--tag", "maths", "--json")))["items"]
     assert [(row["did"], row["credits_per_access"], row["price"]) for row in rows] == [(str(did), "1-5", "0.001 ETH")]
     assert (await answer(cli("assistant", "search", "poetry", "--json")))["items"] == []
     assert (await answer(cli("assistant", "search", "--tag", "math", "--json")))["items"] == []
+
+    nowhere = await cli("assistant", "search", "algebra", "--json", NVM_STORE=(tmp_path / "empty").as_uri())
+    error = json.loads(nowhere.stdout)["error"]
+    assert (nowhere.exit_code, error["type"], "--gateway" in error["message"]) == (3, "NotFound", True)
+    await make_assistant(cli, plan, "--name", "elsewhere", NVM_STORE=(tmp_path / "elsewhere").as_uri())
+    some = await cli("assistant", "search", "algebra")
+    assert (some.exit_code, str(did) in some.stdout) == (0, True)
+    assert "1 of 2 assistants weren't searched" in some.stderr
 
     await answer(cli("plan", "pause", plan, "--yes", "--json"))
     assert (await answer(cli("assistant", "search", "algebra", "--json")))["items"] == []
@@ -206,6 +215,26 @@ async def test_init_makes_a_wallet_and_a_profile_that_commands_then_use(ground: 
     ]
     chosen = json.loads(run("profiles", "--use", "work", "--json", config=config).stdout)["items"]
     assert [row["used"] for row in chosen] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--rpc-url", "nonsense", "http://host:port"),
+        ("--store", "nonsense", "not the address of a block store"),
+        ("--store", "https://ipfs.io", "is a gateway"),
+        ("--gateway", "nonsense", "not the address of a block store"),
+    ],
+)
+async def test_init_refuses_an_address_that_no_command_could_use(
+    tmp_path: Path, option: str, value: str, says: str
+) -> None:
+    config = tmp_path / "config.toml"
+    made = run("init", option, value, config=config, NVM_PRIVATE_KEY=KEYS[0])
+    assert (made.exit_code, says in made.stderr, config.exists()) == (2, True, False), made.output
+    kept = run("init", "--gateway", "https://ipfs.io", config=config, NVM_PRIVATE_KEY=KEYS[0])
+    assert kept.exit_code == 0, kept.output
+    assert tomllib.loads(config.read_text())["profiles"]["default"]["gateways"] == ["https://ipfs.io"]
 
 
 async def _thread(*arguments: str, config: Path, **variables: str) -> Result:

@@ -17,6 +17,7 @@ import pytest
 
 from nvm_chain.errors import NotFound
 from nvm_chain.wallet import LocalWallet
+from tests.processes import child
 from tests.world import NODE, ROOT, World, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -64,6 +65,12 @@ async def test_without_keys_the_way_to_make_them_is_told(spare: dict[str, str]) 
     assert code == 2
     assert "NVM_NODE_SETTLEMENT_KEY is not set" in output
     assert "nvm-node key new" in output
+
+
+async def test_where_it_listens_is_told_to_programs_as_json(spare: dict[str, str], tmp_path: Path) -> None:
+    ready = r'^\{"listening": "http://127\.0\.0\.1:\d+"\}$'
+    async with child("node", *NODE, "serve", "--json", ready=ready, log=tmp_path / "log", env=spare, cwd=ROOT) as node:
+        assert await node.stop() == 0
 
 
 async def test_a_port_that_is_taken_is_told_and_nothing_is_started(spare: dict[str, str]) -> None:

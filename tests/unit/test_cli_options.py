@@ -47,7 +47,7 @@ def test_a_command_of_the_wallet_can_be_told_its_network_and_not_to_ask(name: st
     assert CHAIN[name] >= {"--json", "--network", "--yes", "--rpc-url", "--keystore", "--deployment"}
 
 
-@pytest.mark.parametrize("name", sorted(NODE.keys() - {"completion", "export", "serve"}))
+@pytest.mark.parametrize("name", sorted(NODE.keys() - {"completion"}))
 def test_a_command_of_the_node_answers_programs(name: str) -> None:
     assert "--json" in NODE[name]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nvm_chain.cli.output import Money, Output, plain, visible
+from nvm_chain.cli.output import Moment, Money, Output, plain, visible
 
 HOSTILE = {
     "\x1b": "\\x1b",  # escape sequences
@@ -66,6 +66,19 @@ def test_text_makes_lines_only_where_a_text_stands_alone(capsys: pytest.CaptureF
         "title  nodes",
         "a\\nb   n 1, n 2",
     ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(1_798_344_252, "2026-12-27T04:04:12Z"), (2**63, "9223372036854775808 s after 1970")]
+)
+def test_a_time_is_a_date_to_people_and_a_number_to_programs(
+    seconds: int, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Output(False).record({"expiry": Moment.of(seconds), "never": Moment.of(0)})
+    Output(True).record({"expiry": Moment.of(seconds), "never": Moment.of(0)})
+    for_people, for_programs = capsys.readouterr().out.rsplit("\n", 2)[:2]
+    assert for_people == f"  expiry  {shown}\n  never   –"
+    assert json.loads(for_programs) == {"expiry": seconds, "never": None}
 
 
 @pytest.mark.parametrize("text", ["Grüße", "日本語", "עברית", "naïve 👍", "é", "a b"])

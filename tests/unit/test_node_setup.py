@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
@@ -66,9 +67,12 @@ def test_init_never_overwrites_and_leaves_nothing_behind_after_a_mistake(tmp_pat
     assert wrong.exit_code == 2
     assert "rpc_url" in wrong.stderr
     assert "bind" in wrong.stderr
+    assert str(folder) not in wrong.stderr, "nobody has to know of a file that is gone again"
     assert list(folder.iterdir()) == []
     malformed = node("init", str(folder), "--rpc-url", "http://127.0.0.1:85450")
     assert (malformed.exit_code, "'http://127.0.0.1:85450'" in malformed.stderr) == (2, True)
+    nowhere = node("init", str(folder), "--rpc-url", RPC, "--store", "nonsense")
+    assert (nowhere.exit_code, "not the address of a block store" in nowhere.stderr) == (2, True)
     assert list(folder.iterdir()) == []
 
     assert node("init", str(folder), "--rpc-url", RPC).exit_code == 0
@@ -108,6 +112,8 @@ def test_what_is_made_can_be_read_by_a_program(tmp_path: Path) -> None:
         (["key", "rotate", "--overlap", "7"], 2, "BadParameter"),
         (["nonsense"], 2, "UsageError"),
         (["register"], 2, "ConfigInvalid"),
+        (["serve"], 2, "ConfigInvalid"),
+        (["export"], 2, "ConfigInvalid"),
     ],
 )
 def test_a_failure_in_json_is_one_object(tmp_path: Path, words: list[str], code: int, kind: str) -> None:
@@ -124,6 +130,18 @@ def test_a_chain_or_a_node_that_is_away_ends_with_4(tmp_path: Path) -> None:
     for words in (["reconcile"], ["status"], ["settle", "--yes"], ["assets"]):
         failed = node(*words, "--json", **env, NVM_NODE_LEDGER=str(tmp_path / "ledger.db"))
         assert (failed.exit_code, "error" in json.loads(failed.stdout)) == (4, True), failed.output
+
+
+@pytest.mark.parametrize("ledger", ["postgresql://127.0.0.1:9/ledger", "/dev/null/ledger.db"])
+def test_a_ledger_that_is_away_ends_with_4(ledger: str) -> None:
+    for words in (["audit"], ["export"]):
+        failed = node(*words, "--json", NVM_NODE_RPC_URL=RPC, NVM_NODE_LEDGER=ledger)
+        assert (failed.exit_code, json.loads(failed.stdout)["error"]["type"]) == (4, "LedgerFailed"), failed.output
+
+
+def test_without_a_configuration_the_way_to_one_is_named() -> None:
+    failed = node("check")
+    assert (failed.exit_code, "--config or NVM_NODE_CONFIG" in failed.stderr) == (2, True), failed.output
 
 
 def test_a_password_file_that_is_no_text_is_named(tmp_path: Path) -> None:
@@ -183,5 +201,12 @@ async def test_export_lists_every_charge_with_its_batch(tmp_path: Path) -> None:
         "0x" + "0a" * 20,
         "0x" + "0b" * 20,
     ]
+    variables = {"NVM_NODE_RPC_URL": RPC, "NVM_NODE_LEDGER": path}
+    shown = await asyncio.to_thread(node, "export", "--json", **variables)
+    assert [one["charge"] for one in json.loads(shown.stdout)["charges"]] == [settled, waiting], shown.output
+    told = await asyncio.to_thread(node, "export", "--json", "--out", str(tmp_path / "charges.csv"), **variables)
+    assert json.loads(told.stdout) == {"written": 2, "format": "csv", "out": str(tmp_path / "charges.csv")}
+    assert (tmp_path / "charges.csv").read_text() == out.getvalue()
+
     assert await export(settings, io.StringIO(), "csv", 2**40, None) == 0
     assert await export(settings, io.StringIO(), "csv", None, 1) == 0
