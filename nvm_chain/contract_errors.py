@@ -313,7 +313,7 @@ class InvalidRule(KnownRefusal):
     solidity = "InvalidRule(bytes32 planId, uint64 min, uint64 max)"
     template = (
         "{min} to {max} credits per access is not valid for plan {planId}: the minimum may not be above the maximum, "
-        "and under a time plan both are 0"
+        "and under a time plan both are 0 (PLAN=0)"
     )
 
 

@@ -53,8 +53,15 @@ for _command in (seals, reseal, terms.offer, terms.close_offer, terms.add_node, 
 @click.option("--description", default="", help="What it is about.")
 @click.option("--tag", "tags", multiple=True, help="For search. Repeat it.")
 @click.option("--notes-file", "notes", type=TEXT_FILE, help="Integration notes, Markdown.")
-@click.option("--plan", "offers", type=OFFER, multiple=True, required=True, metavar="PLAN[=MIN[-MAX]]",
-              help="A plan that opens it, at so many credits per access (by default 1). Repeat it.")  # fmt: skip
+@click.option(
+    "--plan",
+    "offers",
+    type=OFFER,
+    multiple=True,
+    required=True,
+    metavar="PLAN[=MIN[-MAX]]",
+    help="A plan that opens it, at so many credits per access (by default 1; 0 for time). Repeat it.",
+)
 @click.option("--node", "nodes", type=ADDRESS, multiple=True, required=True, help="An access node that serves it.")
 @click.option("--name", help="What the DID follows from; by default the title. The same name is the same assistant.")
 @definition_options

@@ -145,6 +145,15 @@ async def test_an_offer_is_added_at_once_and_changed_after_notice(cli: Cli, chai
     assert shown["offers"][1]["closes_at"] is not None
 
 
+async def test_a_time_plan_opens_an_assistant_for_no_credits_and_the_refusal_says_how(cli: Cli) -> None:
+    did = await make_assistant(cli, await make_plan(cli))
+    monthly = await make_plan(cli, "Monthly", "0.01 ETH", "--duration", "30d", "--credits", "0")
+    refused = await cli("assistant", "offer", did, monthly, "--yes")
+    assert (refused.exit_code, "(PLAN=0)" in refused.stderr) == (3, True), refused.output
+    added = await answer(cli("assistant", "offer", did, f"{monthly}=0", "--yes", "--json"))
+    assert added["credits_per_access"] == "0-0"
+
+
 async def test_nodes_come_and_go_and_an_assistant_can_rest(cli: Cli, chain: Chain) -> None:
     did = await make_assistant(cli, await make_plan(cli))
     added = await cli("assistant", "add-node", did, FRIEND.address, "--yes", "--json")
