@@ -17,6 +17,7 @@ from node_proxy.cli.registration import Done
 from node_proxy.config import PREFIX, ConfigInvalid, Settings
 from node_proxy.services import load_deployment
 from nvm_chain.chain import open_chain
+from nvm_chain.cli.output import Moment
 from nvm_chain.cli.transactions import transaction
 from nvm_chain.deployments import check_deployed
 from nvm_chain.errors import InvalidInput, NotFound
@@ -110,7 +111,7 @@ async def rotate(settings: Settings, overlap: int, operator: Operator) -> Done |
             "node": wallet.address,
             "key_version": node.version + 1,
             "previous_version": node.version,
-            "previous_opens_until": until,
+            "previous_opens_until": Moment.of(until),
         }
         what = f"Publish encryption key version {node.version + 1} of {wallet.address}"
         if operator.dry_run:
