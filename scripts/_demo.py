@@ -234,6 +234,11 @@ async def play(world: World, demo: Demo) -> None:
   API key    {key}
   assistant  {did}
 
+  export NVM_RPC_URL={world.rpc_url} NVM_STORE={world.store.name} NVM_NODE_URL={world.node.url} NVM_API_KEY={key}
+
+  .venv/bin/nvm-chain assistant search maths
+  .venv/bin/nvm-chain usage
+
   export OPENAI_BASE_URL={world.node.url}/v1 OPENAI_API_KEY={key}
 
   curl $OPENAI_BASE_URL/responses -H "Authorization: Bearer $OPENAI_API_KEY" -H "Content-Type: application/json" \\

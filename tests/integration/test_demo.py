@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -84,6 +85,13 @@ async def test_a_world_that_is_kept_answers_whoever_follows_its_advice(tmp_path:
         async with openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=0) as client:
             answer = await client.responses.create(model=did, input="What is 6 * 7?", timeout=60)
             assert answer.output_text == "6 * 7 = 42"
+        given = re.search(r"export (NVM_RPC_URL=.*)", demo.output)
+        assert given is not None
+        variables = {"NVM_CONFIG": str(tmp_path / "none.toml"), **dict(one.split("=", 1) for one in given[1].split())}
+        for words, says in ((["assistant", "search", "maths"], did), (["usage"], "on chain")):
+            command_line = [str(Path(sys.executable).parent / "nvm-chain"), *words]
+            shell = await asyncio.create_subprocess_exec(*command_line, env=env | variables, stdout=subprocess.PIPE)
+            assert says in (await shell.communicate())[0].decode()
         headers = {"authorization": f"Bearer {key}"}
         async with aiohttp.ClientSession(headers=headers) as http, http.get(f"{url}/account") as account:
             (plan,) = (await account.json())["plans"]
