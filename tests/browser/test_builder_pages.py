@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import openai
 import pytest
 from openai import APIStatusError
 from playwright.async_api import Route, expect
@@ -148,7 +149,15 @@ async def test_texts_secret_prices_and_plans_of_an_assistant(world: World, brows
 
         await until(resealed, "the third version")
         with world.openai(await world.login(buyer)) as client:
-            assert client.responses.create(model=str(did), input="hello", temperature=0.5).output_text
+
+            async def obeyed() -> bool:
+                """The node looks at the chain from time to time."""
+                try:
+                    return bool(client.responses.create(model=str(did), input="hello", temperature=0.5).output_text)
+                except openai.BadRequestError:
+                    return False
+
+            await until(obeyed, "the node to see it")
         record = await world.chain.call(world.deployment.assets.asset(did))
         metadata = Metadata.from_block(await world.store.get(record.metadata), did=did)
         sealed = unsealed(world, metadata)
