@@ -24,7 +24,7 @@ async def test_a_subscriber_signs_for_some_credits_and_uses_no_more_of_them(worl
         sign, field = page.get_by_role("button", name="Sign voucher"), page.get_by_label("Credits that calls may use")
 
         await tab.go("me")
-        await page.locator("main").get_by_role("button", name="Test Wallet").click()
+        await page.locator("main").get_by_role("button", name="Connect wallet").click()
         await expect(page.get_by_text("You have signed for nothing yet.")).to_be_visible()
         await expect(field).to_have_value("100")
 
