@@ -145,10 +145,11 @@ class _Output:
                 dropped, self._dropped = self._dropped, 0
                 fields = {"part": "logs", "lines": dropped, "event": "logs.dropped", "level": "warning"}
                 texts.append(_json_line(fields).decode())
-            if texts and sys.stderr is not None:  # None: the process was started without one
+            stream = sys.stderr
+            if texts and stream is not None:  # None: the process was started without one
                 with suppress(OSError, ValueError):  # nobody reads it any more
-                    sys.stderr.write("".join(texts))
-                    sys.stderr.flush()
+                    stream.write("".join(texts))
+                    stream.flush()
 
     def _run(self) -> None:
         while not self._ending:

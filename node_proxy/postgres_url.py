@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import re
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -13,14 +13,17 @@ def url_fault(url: str) -> str:
 
     Such a URL has mostly a password that isn't encoded; the driver and yoyo repeat parts of it in what they say.
     """
+    rest = url.partition("://")[2]
+    place = re.split("[/?#]", rest, maxsplit=1)[0]  # urlsplit refuses several hosts with brackets, in some versions
     try:
-        parts = urlsplit(url)
         read = conninfo_to_dict(url)
-    except (ValueError, psycopg.Error):
+    except psycopg.Error:
         sound = False
     else:
         ports = str(read.get("port") or "").split(",")
-        split_well = "@" not in parts.path + parts.query + parts.fragment and parts.netloc.count("@") <= 1
+        split_well = (
+            "@" not in rest[len(place) :] and place.count("@") <= 1 and not {*"[]"} & {*place.rpartition("@")[0]}
+        )
         sound = split_well and all(not port or port.isdecimal() for port in ports)
     if sound:
         return ""
