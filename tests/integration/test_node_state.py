@@ -327,16 +327,12 @@ async def test_a_conversation_that_is_at_work_is_not_deleted_from_under_its_resp
     """Its items would be left behind, out of their owner's reach and for good."""
     api, did = await shop.client("python-async", "responses-stateless")
     id = (await api.call("conversations.create"))["id"]
-    slow = asyncio.create_task(api.call("responses.create", model=did, input="a [[wait 1]]", conversation=id))
+    slow = asyncio.create_task(api.call("responses.create", model=did, input="b [[wait 2]]", conversation=id))
 
-    async def locked() -> bool:
-        try:
-            await api.call("conversations.items.create", id, items=[user("b")])
-        except Refused as error:
-            return error.code == "conversation_locked"
-        return False
+    async def at_work() -> bool:
+        return any("b [[wait 2]]" in str(one["body"]) for one in await shop.market.world.provider.requests())
 
-    await until(locked, "the response at work")
+    await until(at_work, "the response at work")
     with pytest.raises(Refused) as caught:
         await api.call("conversations.delete", id)
     assert (caught.value.status, caught.value.code) == (400, "conversation_locked")
