@@ -157,8 +157,8 @@ async def main(args: argparse.Namespace) -> None:
         )
         everything = [
             Target("direct", f"{provider}/v1", ()),
-            await stack.enter_async_context(targets.bare(folder, provider)),
-            await stack.enter_async_context(targets.own(folder, provider)),
+            await stack.enter_async_context(targets.relay("bare", folder, provider)),
+            await stack.enter_async_context(targets.relay("own", folder, provider)),
             node,
             on_postgresql,
         ]

@@ -358,16 +358,26 @@ class World:
         Raises aiohttp.ClientResponseError.
         """
         base = (node or self.node).url
-        async with aiohttp.ClientSession(raise_for_status=True) as http:
-            async with http.get(f"{base}/auth/nonce", params={"address": wallet.address}) as answer:
-                message = (await answer.json())["message"]
-            signature = "0x" + (await wallet.sign_message(message)).hex()
-            body = {"message": message, "signature": signature, **wishes}
-            async with http.post(f"{base}/auth/login", json=body) as answer:
-                key: str = (await answer.json())["key"]
-                self.leaks.note(key)
-                self.leaks.note(signature)
-                return key
+        body = {**await self.signed(wallet, node=node), **wishes}
+        async with (
+            aiohttp.ClientSession(raise_for_status=True) as http,
+            http.post(f"{base}/auth/login", json=body) as answer,
+        ):
+            key: str = (await answer.json())["key"]
+            self.leaks.note(key)
+            return key
+
+    async def signed(self, wallet: Wallet, *, node: NodeProcess | None = None) -> dict[str, str]:
+        """What shows a node whose wallet it is: `message` and `signature`. Raises aiohttp.ClientResponseError."""
+        url = f"{(node or self.node).url}/auth/nonce"
+        async with (
+            aiohttp.ClientSession(raise_for_status=True) as http,
+            http.get(url, params={"address": wallet.address}) as answer,
+        ):
+            message: str = (await answer.json())["message"]
+        signature = "0x" + (await wallet.sign_message(message)).hex()
+        self.leaks.note(signature)
+        return {"message": message, "signature": signature}
 
     def openai(self, key: str, *, node: NodeProcess | None = None, retries: int = 0) -> OpenAI:
         """The official client, pointed at a node."""

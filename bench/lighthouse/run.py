@@ -125,13 +125,9 @@ def _script(world: World, wallet: LocalWallet) -> str:
 
 async def _session(world: World, wallet: LocalWallet) -> dict[str, str]:
     """The cookie of a session, as Puppeteer takes it."""
-    async with aiohttp.ClientSession(raise_for_status=True) as http:
-        async with http.get(f"{world.node.url}/auth/nonce", params={"address": wallet.address}) as answer:
-            message = (await answer.json())["message"]
-        signature = "0x" + (await wallet.sign_message(message)).hex()
-        body = {"message": message, "signature": signature}
-        async with http.post(f"{world.node.url}/auth/session", json=body) as answer:
-            (cookie,) = answer.cookies.values()
+    url, body = f"{world.node.url}/auth/session", await world.signed(wallet)
+    async with aiohttp.ClientSession(raise_for_status=True) as http, http.post(url, json=body) as answer:
+        (cookie,) = answer.cookies.values()
     world.leaks.note(cookie.value)
     return {"name": cookie.key, "value": cookie.value, "domain": "127.0.0.1", "path": "/"}
 

@@ -8,12 +8,12 @@ logged. `python -m bench.relay.own UPSTREAM --port 0` prints its URL.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import socket
 from urllib.parse import urlsplit
 
 import orjson
 import uvicorn
+import uvloop
 
 from node_proxy import dialects
 from node_proxy.asgi import Exchange, Receive, Router, Scope, Send
@@ -98,10 +98,7 @@ def main() -> None:
     parser.add_argument("upstream", help="URL without /v1")
     parser.add_argument("--port", type=int, default=0)
     args = parser.parse_args()
-    import uvloop
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(args.upstream, args.port))
+    uvloop.run(serve(args.upstream, args.port))
 
 
 if __name__ == "__main__":

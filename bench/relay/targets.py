@@ -79,21 +79,12 @@ async def upstream(folder: Path, *, pace_ms: float = 0.0) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def bare(folder: Path, provider: str) -> AsyncIterator[Target]:
-    """The least that a relay does."""
-    command = (sys.executable, "-m", "bench.relay.bare", provider)
-    async with child("bare relay", *command, ready=_READY, log=folder / "bare.log", cwd=ROOT) as process:
+async def relay(name: str, folder: Path, provider: str) -> AsyncIterator[Target]:
+    """One of ours: `bare`, the least that a relay does, or `own`, the node's without login, ledger and metering."""
+    command = (sys.executable, "-m", f"bench.relay.{name}", provider)
+    async with child(f"{name} relay", *command, ready=_READY, log=folder / f"{name}.log", cwd=ROOT) as process:
         pin(process.pid, RELAY_CORE)
-        yield Target("bare", process.found[1] + "/v1", (process.pid,))
-
-
-@asynccontextmanager
-async def own(folder: Path, provider: str) -> AsyncIterator[Target]:
-    """The node's own relay without login, ledger and metering."""
-    command = (sys.executable, "-m", "bench.relay.own", provider)
-    async with child("own relay", *command, ready=_READY, log=folder / "own.log", cwd=ROOT) as process:
-        pin(process.pid, RELAY_CORE)
-        yield Target("own", process.found[1] + "/v1", (process.pid,))
+        yield Target(name, process.found[1] + "/v1", (process.pid,))
 
 
 @asynccontextmanager

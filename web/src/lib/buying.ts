@@ -8,7 +8,7 @@ import { currencyOf, isNative, type Plan } from './chain'
 import { facts } from './node'
 import { type Call, call, head, read } from './rpc'
 import { consent, TooPoor, transact, transactNow } from './tx'
-import { account, Rejected, signTypedData } from './wallet'
+import { account, EIP712Domain, Rejected, signTypedData } from './wallet'
 
 /** Buys `units` for `subscriber`, who need not be the payer. Raises Rejected, Refused, TooPoor. */
 export async function buy(plan: Plan, title: string, units: number, subscriber: Address): Promise<void> {
@@ -99,12 +99,6 @@ async function permitFor(
   const [nonce, separator, name, version] = parts
   const domain = { name, version, chainId: facts().chain.id, verifyingContract: token }
   const { domainSeparator } = await import('viem')
-  const fields = [
-    { name: 'name', type: 'string' },
-    { name: 'version', type: 'string' },
-    { name: 'chainId', type: 'uint256' },
-    { name: 'verifyingContract', type: 'address' },
-  ]
   // A token with another domain would take the signature for somebody else's.
   if (domainSeparator({ domain }) !== separator) return null
   const deadline = BigInt((await head()).timestamp + 3600)
@@ -112,7 +106,7 @@ async function permitFor(
     domain,
     primaryType: 'Permit',
     types: {
-      EIP712Domain: fields,
+      EIP712Domain,
       Permit: [
         { name: 'owner', type: 'address' },
         { name: 'spender', type: 'address' },

@@ -7,7 +7,7 @@ import type { Plan, Standing } from './chain'
 import { api, facts, NodeFailed } from './node'
 import { signIn } from './session'
 import { consent } from './tx'
-import { account, signTypedData } from './wallet'
+import { account, EIP712Domain, signTypedData } from './wallet'
 
 /** The highest voucher that the node has. ceiling: of all credits ever settled, as a decimal text. */
 export interface Voucher {
@@ -39,12 +39,7 @@ export async function signVoucher(plan: Plan, title: string, { consumed }: Stand
     },
     primaryType: 'Voucher',
     types: {
-      EIP712Domain: [
-        { name: 'name', type: 'string' },
-        { name: 'version', type: 'string' },
-        { name: 'chainId', type: 'uint256' },
-        { name: 'verifyingContract', type: 'address' },
-      ],
+      EIP712Domain,
       Voucher: [
         { name: 'planId', type: 'bytes32' },
         { name: 'subscriber', type: 'address' },

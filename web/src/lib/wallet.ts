@@ -135,6 +135,14 @@ export async function signMessage(from: Address, message: string): Promise<Hex> 
   return await ask<Hex>(current(), 'personal_sign', [data, from])
 }
 
+/** The domain of all that is signed here as typed data. */
+export const EIP712Domain = [
+  { name: 'name', type: 'string' },
+  { name: 'version', type: 'string' },
+  { name: 'chainId', type: 'uint256' },
+  { name: 'verifyingContract', type: 'address' },
+]
+
 export async function signTypedData(from: Address, typed: unknown): Promise<Hex> {
   return await ask<Hex>(current(), 'eth_signTypedData_v4', [from, JSON.stringify(typed)])
 }
