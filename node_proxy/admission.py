@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -39,6 +40,7 @@ from node_proxy.ledger.base import (
     Ledger,
     LedgerFailed,
     NotEnoughCredits,
+    Snapshot,
     Standing,
 )
 from node_proxy.pricing import Usage
@@ -89,10 +91,10 @@ class Reservation:
     """Credits held for one call. An async context manager: leaves nothing reserved behind.
 
     min_credits, max_credits: what the call may cost under the plan that was chosen (0 and 0 on a time plan, whose
-    charges say that 0 credits are left).
+    charges say that 0 credits are left). captured: whether it was charged, so that there is nothing to release.
     """
 
-    __slots__ = ("_hold", "_ledger", "did", "max_credits", "min_credits", "time_plan")
+    __slots__ = ("_hold", "_ledger", "captured", "did", "max_credits", "min_credits", "time_plan")
 
     def __init__(self, ledger: Ledger, hold: Hold, did: Did, way: Way) -> None:
         self._ledger = ledger
@@ -101,6 +103,7 @@ class Reservation:
         self.min_credits = way.min_credits
         self.max_credits = way.max_credits
         self.time_plan = way.time_plan
+        self.captured = False
 
     @property
     def id(self) -> str:
@@ -122,6 +125,7 @@ class Reservation:
             raise ValueError(f"{credits} credits are outside of the offer's [{self.min_credits}, {self.max_credits}]")
         try:
             made = await self._ledger.capture(self._hold, credits, None if usage is None else usage.counts(), flags)
+            self.captured = True
             return Charge(made.id, made.credits, 0) if self.time_plan else made
         except LedgerFailed as error:
             raise LedgerUnavailable(
@@ -187,6 +191,12 @@ class Admission:
                 "The node can't reach the chain to check your plan; nothing was charged. Try again in a moment.",
                 retry_after=5,
             ) from error
+        except BudgetSpent as spent:
+            raise BudgetExhausted(
+                f"The API key {key.name!r} ({key.id}) may still spend {spent.left} of its {spent.budget} credits and "
+                f"this call may cost {spent.wanted}. Its owner can create a key with a larger budget.",
+                extras={"key": key.id, "credits_left": spent.left, "credits_needed": spent.wanted},
+            ) from spent
         except LedgerFailed as error:
             raise LedgerUnavailable(
                 "The node's ledger doesn't answer; nothing was charged. Try again.", retry_after=1
@@ -204,50 +214,32 @@ class Admission:
             self._rereading -= 1
 
     async def _first(self, holder: bytes, did: Did, key: ApiKey, request_id: str) -> Reservation | None:
-        """Reserves under the first plan that covers the call."""
-        for way in await self._chain.ways(did):
-            hold = await self._try(way, holder, did, key, request_id)
-            if hold is not None:
-                return Reservation(self._ledger, hold, did, way)
+        """Reserves under the first plan that covers the call. Raises BudgetSpent."""
+        chain, ledger = self._chain, self._ledger
+        for way in await chain.ways(did):
+            account, seen = AccountId(way.plan, holder), False
+            while True:
+                ceiling = await self.ceiling(await ledger.standing(account)) if way.voucher_required else None
+                try:
+                    hold = await ledger.reserve(
+                        account,
+                        did.value,
+                        way.max_credits,
+                        key_id=key.id,
+                        key_budget=key.budget,
+                        request_id=request_id,
+                        ceiling=ceiling,
+                        covers=partial(covers, way, chain.now()),
+                    )
+                    return Reservation(ledger, hold, did, way)
+                except NotEnoughCredits as refused:
+                    if seen or refused.standing.snapshot is not None:
+                        break
+                seen = True
+                with self._reread():
+                    async with asyncio.timeout(self._patience):
+                        await chain.read([account])
         return None
-
-    async def _try(self, way: Way, holder: bytes, did: Did, key: ApiKey, request_id: str) -> Hold | None:
-        account = AccountId(way.plan, holder)
-        try:
-            return await self._hold(way, account, did, key, request_id)
-        except NotEnoughCredits as refused:
-            if refused.standing.snapshot is not None:
-                return None
-        with self._reread():
-            async with asyncio.timeout(self._patience):
-                await self._chain.read([account])
-        try:
-            return await self._hold(way, account, did, key, request_id)
-        except NotEnoughCredits:
-            return None
-
-    async def _hold(self, way: Way, account: AccountId, did: Did, key: ApiKey, request_id: str) -> Hold:
-        """Raises NotEnoughCredits, BudgetExhausted."""
-        ceiling, now = None, self._chain.now()
-        if way.voucher_required:
-            ceiling = await self.ceiling(await self._ledger.standing(account))
-        try:
-            return await self._ledger.reserve(
-                account,
-                did.value,
-                way.max_credits,
-                key_id=key.id,
-                key_budget=key.budget,
-                request_id=request_id,
-                ceiling=ceiling,
-                covers=lambda standing: covers(way, standing, now),
-            )
-        except BudgetSpent as spent:
-            raise BudgetExhausted(
-                f"The API key {key.name!r} ({key.id}) may still spend {spent.left} of its {spent.budget} credits and "
-                f"this call may cost {spent.wanted}. Its owner can create a key with a larger budget.",
-                extras={"key": key.id, "credits_left": spent.left, "credits_needed": spent.wanted},
-            ) from spent
 
     async def ceiling(self, standing: Standing) -> int:
         """How far `consumed` may rise by what was signed and bought, less what the chain has refused to take.
@@ -314,7 +306,7 @@ class Admission:
             )
         for way, standing in alive:
             # All but the voucher is there.
-            if way.voucher_required and covers(way, standing, now) and await self._pays(way, standing):
+            if way.voucher_required and admits(way, standing, now) and await self._pays(way, standing):
                 return await self._voucher_wanted(way, standing, subscriber, did, plans)
         way, standing = max(alive, key=lambda pair: pair[1].spendable)
         left = {
@@ -337,6 +329,11 @@ class Admission:
         )
 
 
+def admits(way: Way, standing: Standing, now: float) -> bool:
+    """The same of an account as it stands."""
+    return standing.snapshot is not None and covers(way, now, standing.snapshot, standing.spendable)
+
+
 def _ever_held(standing: Standing) -> bool:
     snapshot = standing.snapshot
     return snapshot is not None and bool(snapshot.balance or snapshot.consumed or snapshot.units or snapshot.expiry)
@@ -346,14 +343,14 @@ def _expired(standing: Standing, now: float) -> bool:
     return standing.snapshot is not None and 0 < standing.snapshot.expiry <= now
 
 
-def covers(way: Way, standing: Standing, now: float) -> bool:
+def covers(way: Way, now: float, snapshot: Snapshot, spendable: int) -> bool:
     """Whether the account may pay for a call this way: plan held, not expired, no refund announced, enough credits.
 
     Where the plan asks for a voucher it is needed besides.
     """
-    snapshot = standing.snapshot
-    if snapshot is None or snapshot.refund_at or 0 < snapshot.expiry <= now:
+    expiry = snapshot.expiry
+    if snapshot.refund_at or 0 < expiry <= now:
         return False
     if way.time_plan:
-        return snapshot.expiry > 0
-    return snapshot.balance > 0 and standing.spendable >= way.max_credits
+        return expiry > 0
+    return snapshot.balance > 0 and spendable >= way.max_credits

@@ -18,7 +18,7 @@ from node_proxy.access.keys import Keys
 from node_proxy.access.login import Login
 from node_proxy.access.sessions import Sessions
 from node_proxy.access.store import AccessStore
-from node_proxy.admission import Admission, covers
+from node_proxy.admission import Admission, admits
 from node_proxy.answers import Answers
 from node_proxy.asgi import Exchange
 from node_proxy.assets import Assets
@@ -122,12 +122,12 @@ class Services:
         now = self.view.now()
         for way in ways:
             who = AccountId(way.plan, bytes.fromhex(subscriber[2:]))
-            if covers(way, await self.ledger.standing(who), now):
+            if admits(way, await self.ledger.standing(who), now):
                 return True
             if (await self.ledger.standing(who)).snapshot is None:
                 with suppress(NvmError):
                     await self.view.read([who])
-                if covers(way, await self.ledger.standing(who), now):
+                if admits(way, await self.ledger.standing(who), now):
                     return True
         return False
 

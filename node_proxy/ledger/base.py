@@ -352,14 +352,14 @@ class Ledger(Protocol):
         key_budget: int | None,
         request_id: str,
         ceiling: int | None = None,
-        covers: Callable[[Standing], bool] | None = None,
+        covers: Callable[[Snapshot, int], bool] | None = None,
     ) -> Hold:
         """Holds `credits`. ceiling: of the voucher, under plans that ask for one; consumed, captured and reserved
         credits never exceed it together. It may be an old one: a later one is never lower.
 
-        covers: whether the account may be used at all, asked with how it stands in this moment; in any thread, with
-        nothing of its own to wait for. Raises NotEnoughCredits (also where the snapshot is missing, or `covers` says
-        no), BudgetSpent.
+        covers: whether the account may be used at all, asked in this moment with its snapshot and spendable credits; in
+        any thread, with nothing of its own to wait for. Raises NotEnoughCredits (also where the snapshot is missing, or
+        `covers` says no), BudgetSpent.
         """
 
     async def capture(

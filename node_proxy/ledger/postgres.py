@@ -87,7 +87,7 @@ class _Call:
     hold: Hold
     budget: int | None = None
     ceiling: int | None = None
-    covers: Callable[[Standing], bool] | None = None
+    covers: Callable[[Snapshot, int], bool] | None = None
     credits: int = 0
     record: tuple[Any, ...] = ()
     future: asyncio.Future[Any] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
@@ -140,7 +140,7 @@ class PostgresLedger:
         key_budget: int | None,
         request_id: str,
         ceiling: int | None = None,
-        covers: Callable[[Standing], bool] | None = None,
+        covers: Callable[[Snapshot, int], bool] | None = None,
     ) -> Hold:
         if not self._serving:
             raise LedgerInUse("the ledger was opened to look and settle, not to serve calls")
@@ -621,7 +621,8 @@ class _Group:
         if call.kind == "reserve":
             standing = state.standing(hold.account)
             left = standing.spendable if call.ceiling is None else standing.under(call.ceiling)
-            if state.snapshot is None or left < hold.credits or (call.covers and not call.covers(standing)):
+            snapshot, covers = state.snapshot, call.covers
+            if snapshot is None or left < hold.credits or (covers and not covers(snapshot, standing.spendable)):
                 return NotEnoughCredits(standing, hold.credits)
             spent, reserved = self._keys[hold.key_id]
             if call.budget is not None and spent + reserved + hold.credits > call.budget:

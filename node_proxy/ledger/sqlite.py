@@ -16,11 +16,12 @@ import asyncio
 import fcntl
 import os
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from time import time
 from typing import Any, TypeVar
 
@@ -96,40 +97,39 @@ class _Key:
     reserved: int = 0
 
 
-@dataclass(slots=True)
 class _Live:
-    hold: Hold
-    account: _Account
-    key: _Key
-    capturing: bool = False
+    """A reservation, and once it is captured the charge on its way to the disk.
 
+    future: of the charge; None = still a reservation.
+    """
 
-class _Capture:
-    """A charge on its way to the disk."""
+    __slots__ = ("_ledger", "account", "charge", "future", "hold", "key", "row")
 
-    __slots__ = ("_ledger", "credits", "future", "live", "row")
-
-    def __init__(self, ledger: SqliteLedger, live: _Live, credits: int, row: tuple[Any, ...]) -> None:
+    def __init__(self, ledger: SqliteLedger, hold: Hold, account: _Account, key: _Key) -> None:
         self._ledger = ledger
-        self.live = live
-        self.credits = credits
-        self.row = row
-        self.future: asyncio.Future[Charge] = asyncio.get_running_loop().create_future()
+        self.hold = hold
+        self.account = account
+        self.key = key
+        self.charge = 0
+        self.row: tuple[Any, ...] = ()
+        self.future: asyncio.Future[Charge] | None = None
 
     def committed(self, _: object) -> None:
-        live = self.live
-        self._ledger._drop(live)
-        live.account.captured += self.credits
-        live.key.spent += self.credits
-        if not self.future.done():
-            self.future.set_result(Charge(live.hold.id, self.credits, live.account.spendable))
+        hold, credits, account, key, future = self.hold, self.charge, self.account, self.key, self.future
+        if self._ledger._live.pop(hold.id, None) is not None:
+            account.reserved -= hold.credits
+            key.reserved -= hold.credits
+        account.captured += credits
+        key.spent += credits
+        if future is not None and not future.done():
+            future.set_result(Charge(hold.id, credits, account.spendable))
 
     def failed(self, error: Exception) -> None:
-        self.live.capturing = False
-        if self.future.done():  # nobody waits any more, so nobody will release it
-            self._ledger._drop(self.live)
+        future, self.future = self.future, None
+        if future is None or future.done():  # nobody waits any more, so nobody will release it
+            self._ledger._drop(self)
         else:
-            self.future.set_exception(error)
+            future.set_exception(error)
 
 
 class _Work:
@@ -138,12 +138,16 @@ class _Work:
     __slots__ = ("future", "heavy", "run", "then")
 
     def __init__(
-        self, run: Callable[[sqlite3.Connection], Any], then: Callable[[Any], Any] | None, heavy: bool
+        self,
+        run: Callable[[sqlite3.Connection], Any],
+        then: Callable[[Any], Any] | None,
+        heavy: bool,
+        future: asyncio.Future[Any],
     ) -> None:
         self.run = run
         self.then = then
         self.heavy = heavy
-        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.future = future
 
     def committed(self, result: Any) -> None:
         if self.then is not None:
@@ -156,7 +160,48 @@ class _Work:
             self.future.set_exception(error)
 
 
-_Op = _Capture | _Work
+_Op = _Live | _Work
+
+
+class _Disk:
+    """A thread for what waits for the disk. `asyncio.to_thread` costs several times as much for each handover."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._jobs: SimpleQueue[tuple[asyncio.Future[Any], Callable[..., Any], tuple[Any, ...]] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
+        self._thread.start()
+
+    def run(self, job: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+        """Its result; jobs run one after the other. To be awaited to the end: a job can't be called back."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._jobs.put((future, job, args))
+        return future
+
+    def end(self) -> None:
+        """Returns when the jobs that wait are done."""
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        while (work := self._jobs.get()) is not None:
+            future, job, args = work
+            try:
+                result, error = job(*args), None
+            except BaseException as raised:
+                result, error = None, raised
+            with suppress(RuntimeError):  # the loop was closed: nobody waits any more
+                self._loop.call_soon_threadsafe(_tell, future, result, error)
+            del work, future, job, args, result, error  # they would live until the next job
+
+
+def _tell(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
 
 
 class SqliteLedger:
@@ -167,7 +212,8 @@ class SqliteLedger:
         self._writer = writer
         self._reader = reader
         self._serving = serving
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._loop = asyncio.get_running_loop()
+        self._disk = _Disk(self._loop)
         self._waiting: list[_Op] = []
         self._flushing: asyncio.Task[None] | None = None
         self._copying: asyncio.Task[None] | None = None
@@ -181,7 +227,7 @@ class SqliteLedger:
         """Writes down what waits, then closes the file."""
         while (task := self._flushing or self._copying) is not None:
             await asyncio.wait([task])
-        self._thread.shutdown()
+        self._disk.end()
         self._reader.close()
         self._writer.close()
 
@@ -200,28 +246,29 @@ class SqliteLedger:
         key_budget: int | None,
         request_id: str,
         ceiling: int | None = None,
-        covers: Callable[[Standing], bool] | None = None,
+        covers: Callable[[Snapshot, int], bool] | None = None,
     ) -> Hold:
         if not self._serving:
             raise LedgerInUse(f"{self._path} was opened to look and settle, not to serve calls")
         if credits < 0:
             raise ValueError(f"{credits} credits can't be reserved")
         # From here on nothing awaits: no other call can come in between.
-        state, key = self._account(account), self._key(key_id)
-        standing = state.standing
+        state = self._accounts.get(account) or self._account(account)
+        key = self._keys.get(key_id) or self._key(key_id)
+        snapshot, spendable = state.snapshot, state.spendable
         if (
-            standing.snapshot is None
-            or standing.spendable < credits
-            or (ceiling is not None and standing.under(ceiling) < credits)
-            or (covers is not None and not covers(standing))
+            snapshot is None
+            or spendable < credits
+            or (ceiling is not None and state.standing.under(ceiling) < credits)
+            or (covers is not None and not covers(snapshot, spendable))
         ):
-            raise NotEnoughCredits(standing, credits)
+            raise NotEnoughCredits(state.standing, credits)
         if key_budget is not None and key.spent + key.reserved + credits > key_budget:
             raise BudgetSpent(key_id, key_budget, max(0, key_budget - key.spent - key.reserved), credits)
         state.reserved += credits
         key.reserved += credits
         hold = Hold(new_id(), account, did, credits, key_id, request_id, time())
-        self._live[hold.id] = _Live(hold, state, key)
+        self._live[hold.id] = _Live(self, hold, state, key)
         return hold
 
     async def capture(
@@ -230,29 +277,31 @@ class SqliteLedger:
         if not 0 <= credits <= hold.credits:
             raise ValueError(f"{credits} credits can't be captured of {hold.credits} reserved")
         live = self._live.get(hold.id)
-        if live is None or live.capturing:
+        if live is None or live.future is not None:
             raise ReservationGone(f"reservation {hold.id} was captured or released before")
-        row = (
-            *(hold.id, *hold.account, hold.did, credits, None if usage is None else orjson.dumps(usage).decode()),
-            *(",".join(sorted(flags)) if flags else "", hold.key_id, hold.request_id, int(time())),
-        )
-        live.capturing = True
-        capture = _Capture(self, live, credits, row)
-        self._submit(capture)
-        return await capture.future
+        plan, subscriber = hold.account
+        used = None if usage is None else orjson.dumps(usage).decode()
+        named = ",".join(sorted(flags)) if flags else ""
+        row = (hold.id, plan, subscriber, hold.did, credits, used, named, hold.key_id, hold.request_id, int(time()))
+        live.charge, live.row = credits, row
+        future: asyncio.Future[Charge] = self._loop.create_future()
+        live.future = future
+        self._submit(live)
+        return await future
 
     async def release(self, hold: Hold) -> None:
         live = self._live.get(hold.id)
-        if live is not None and not live.capturing:
+        if live is not None and live.future is None:
             self._drop(live)
 
     async def key_spent(self, key_id: str) -> int:
         return self._key(key_id).spent
 
     def _drop(self, live: _Live) -> None:
-        if self._live.pop(live.hold.id, None) is not None:
-            live.account.reserved -= live.hold.credits
-            live.key.reserved -= live.hold.credits
+        hold = live.hold
+        if self._live.pop(hold.id, None) is not None:
+            live.account.reserved -= hold.credits
+            live.key.reserved -= hold.credits
 
     def _account(self, who: AccountId) -> _Account:
         state = self._accounts.get(who)
@@ -453,15 +502,14 @@ class SqliteLedger:
         heavy: bool = False,
     ) -> T:
         """heavy: too long for the event loop, so that the whole transaction runs in the thread."""
-        work = _Work(run, then, heavy)
-        self._submit(work)
-        result: T = await work.future
-        return result
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._submit(_Work(run, then, heavy, future))
+        return await future
 
     def _submit(self, op: _Op) -> None:
         self._waiting.append(op)
         if self._flushing is None:
-            self._flushing = asyncio.get_running_loop().create_task(self._flush())
+            self._flushing = self._loop.create_task(self._flush())
 
     async def _flush(self) -> None:
         group: list[_Op] = []
@@ -479,12 +527,11 @@ class SqliteLedger:
 
     async def _shorten_log(self) -> None:
         """Has the log copied into the file, then the rest that came meanwhile, which is little: the log begins anew."""
-        loop = asyncio.get_running_loop()
         if self._copied:
             self._copied, self._logged = False, 0
-            await loop.run_in_executor(self._thread, _copy_log, self._writer)
+            await self._disk.run(_copy_log, self._writer)
         else:
-            self._copying = loop.create_task(self._copy_beside())
+            self._copying = self._loop.create_task(self._copy_beside())
 
     async def _copy_beside(self) -> None:
         def work() -> None:
@@ -502,16 +549,15 @@ class SqliteLedger:
             self._copying = None
 
     async def _commit(self, group: list[_Op]) -> None:
-        loop = asyncio.get_running_loop()
         try:
-            if any(isinstance(op, _Work) and op.heavy for op in group):
+            if any(type(op) is _Work and op.heavy for op in group):
                 self._logged += HEAVY_PAGES
-                results = await loop.run_in_executor(self._thread, self._whole, group)
+                results = await self._disk.run(self._whole, group)
             else:
                 if not self._begin():
-                    await loop.run_in_executor(self._thread, self._begin_patiently)
+                    await self._disk.run(self._begin_patiently)
                 results = self._apply(group)
-                await loop.run_in_executor(self._thread, self._writer.commit)
+                await self._disk.run(self._writer.commit)
         except Exception as error:
             with suppress(sqlite3.Error):
                 self._writer.rollback()
@@ -552,37 +598,35 @@ class SqliteLedger:
         return results
 
     def _apply(self, group: list[_Op]) -> list[Any]:
-        """The operations in their order; neighbouring captures together."""
-        results: list[Any] = []
-        captures: list[_Capture] = []
-        for op in group:
-            if isinstance(op, _Capture):
-                captures.append(op)
-                results.append(None)
-            else:
-                self._write_captures(captures)
-                captures = []
-                results.append(op.run(self._writer))
-        self._write_captures(captures)
+        """The operations in their order; neighbouring charges together."""
+        results: list[Any] = [None] * len(group)
+        charges: list[_Live] = []
+        for place, op in enumerate(group):
+            if type(op) is _Live:
+                charges.append(op)
+            elif isinstance(op, _Work):
+                self._write_charges(charges)
+                charges = []
+                results[place] = op.run(self._writer)
+        self._write_charges(charges)
         return results
 
-    def _write_captures(self, captures: list[_Capture]) -> None:
-        if not captures:
+    def _write_charges(self, charges: list[_Live]) -> None:
+        if not charges:
             return
-        accounts: dict[AccountId, int] = {}
+        sums: dict[tuple[AccountId, bytes, str], int] = {}
+        for live in charges:
+            hold = live.hold
+            whose = hold.account, hold.did, hold.key_id
+            sums[whose] = sums.get(whose, 0) + live.charge
         claims: dict[tuple[bytes, bytes], int] = {}
-        keys: dict[str, int] = {}
-        for capture in captures:
-            hold, credits = capture.live.hold, capture.credits
-            accounts[hold.account] = accounts.get(hold.account, 0) + credits
-            claim = (hold.did, hold.account.plan)
-            claims[claim] = claims.get(claim, 0) + credits
-            keys[hold.key_id] = keys.get(hold.key_id, 0) + credits
+        for (who, did, _), credits in sums.items():
+            claims[did, who.plan] = claims.get((did, who.plan), 0) + credits
         many = self._writer.executemany
-        many(_INSERT_CHARGE, [capture.row for capture in captures])
-        many(_CHARGE_ACCOUNT, [(credits, credits, *who) for who, credits in accounts.items()])
+        many(_INSERT_CHARGE, [live.row for live in charges])
+        many(_CHARGE_ACCOUNT, [(credits, credits, *who) for (who, _, _), credits in sums.items()])
         many(_CREDIT_CLAIM, [(*claim, credits) for claim, credits in claims.items()])
-        many(_CHARGE_KEY, list(keys.items()))
+        many(_CHARGE_KEY, [(key_id, credits) for (_, _, key_id), credits in sums.items()])
 
 
 _INSERT_CHARGE = (
@@ -642,16 +686,17 @@ async def open_sqlite(path: Path, *, serving: bool) -> AsyncIterator[SqliteLedge
     """
     with ExitStack() as resources:
         try:
-            ledger = await asyncio.to_thread(_open, path, serving, resources)
+            writer, reader = await asyncio.to_thread(_open, path, serving, resources)
         except (OSError, sqlite3.Error) as error:
             raise LedgerFailed(f"the ledger {path} can't be used: {error}") from error
+        ledger = SqliteLedger(path, writer, reader, serving)
         try:
             yield ledger
         finally:
             await ledger.close()
 
 
-def _open(path: Path, serving: bool, resources: ExitStack) -> SqliteLedger:
+def _open(path: Path, serving: bool, resources: ExitStack) -> tuple[sqlite3.Connection, sqlite3.Connection]:
     path.parent.mkdir(parents=True, exist_ok=True)
     if serving and not resources.enter_context(_lock(path.with_name(path.name + ".serving"))):
         raise LedgerInUse(f"another process serves calls from {path}: end it, or let several share a PostgreSQL ledger")
@@ -659,4 +704,4 @@ def _open(path: Path, serving: bool, resources: ExitStack) -> SqliteLedger:
     writer, reader = _connect(path), _connect(path)
     writer.execute("PRAGMA busy_timeout = 0")
     writer.execute("PRAGMA wal_autocheckpoint = 0")
-    return SqliteLedger(path, writer, reader, serving)
+    return writer, reader
