@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
+from node_proxy import http1
 from node_proxy.deadline import within
 from node_proxy.errors import (
     BodyTooLarge,
@@ -84,10 +85,10 @@ class Exchange:
     __slots__ = (
         *(
             "_left",
+            "_listening",
             "_now",
             "_receive",
             "_send",
-            "_watching",
             "facts",
             "headers",
             "id",
@@ -114,7 +115,7 @@ class Exchange:
         self.tape: Tape | None = None
         self._now = time.monotonic
         self._left: asyncio.Future[None] | None = None
-        self._watching: asyncio.Task[None] | None = None
+        self._listening: Coroutine[Any, Any, Message] | None = None
 
     @property
     def query(self) -> dict[str, str]:
@@ -123,8 +124,8 @@ class Exchange:
 
     def bearer(self) -> str:
         """The token of `Authorization: Bearer …`, empty if there is none."""
-        scheme, _, token = self.headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-        return token.strip() if scheme.lower() == "bearer" else ""
+        value = self.headers.get(b"authorization", b"").decode("latin-1")
+        return value[7:].strip() if value[:7].lower() == "bearer " else ""
 
     @property
     def client(self) -> str:
@@ -224,6 +225,9 @@ class Exchange:
             self.tape.began(status, start)
             self.tape.written(body)
             await self.tape.ended()
+        if (cycle := http1.cycle_of(self._send)) is not None:
+            await http1.answer(cycle, status, start, body)
+            return
         await self._send({"type": "http.response.start", "status": status, "headers": start})
         await self._send({"type": "http.response.body", "body": body})
 
@@ -252,7 +256,8 @@ class Exchange:
         self._now = loop.time
         self.written_at = loop.time()
         self._left = loop.create_future()
-        self._watching = loop.create_task(self._watch())
+        self._listening = self._receive()
+        self._listen()
 
     async def write(self, data: bytes) -> None:
         """Sends a piece now. Nothing leaves once the client has hung up, or has stopped to read for too long."""
@@ -262,12 +267,13 @@ class Exchange:
             self.written_at = self._now()
             await self._send_in_time({"type": "http.response.body", "body": data, "more_body": True})
 
-    async def finish(self) -> None:
-        """The stream's regular end; without it the connection is closed."""
+    async def finish(self, data: bytes = b"") -> None:
+        """The stream's regular end, after a last piece; without it the connection is closed."""
         if self.tape is not None:
+            self.tape.written(data)
             await self.tape.ended()
         if not self.gone:
-            await self._send_in_time({"type": "http.response.body", "body": b""})
+            await self._send_in_time({"type": "http.response.body", "body": data})
 
     async def _send_in_time(self, message: Message) -> None:
         try:
@@ -315,15 +321,30 @@ class Exchange:
         if self._left is not None and not self._left.done():
             self._left.set_result(None)
 
-    async def _watch(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self._leave()
+    def _listen(self, _: object = None) -> None:
+        """Takes what comes from the client until it hangs up. A task would do, and costs more to begin and to end."""
+        while (listening := self._listening) is not None:
+            try:
+                waits_for = listening.send(None)
+            except StopIteration as got:
+                if got.value["type"] == "http.disconnect":
+                    self._listening = None
+                    self._leave()
+                else:
+                    self._listening = self._receive()
+                continue
+            if waits_for is None:
+                asyncio.get_running_loop().call_soon(self._listen)
+            else:
+                waits_for._asyncio_future_blocking = False
+                waits_for.add_done_callback(self._listen)
+            return
 
     def close(self) -> None:
-        """Stops watching."""
-        if self._watching is not None and not self._watching.done():
-            self._watching.cancel()
+        """Stops listening."""
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            listening.close()
 
 
 Handler = Callable[[Exchange], Awaitable[None]]

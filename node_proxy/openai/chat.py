@@ -115,16 +115,14 @@ class _Call:
             charge = await self._charge(response)
             await self._keep(completion(shown, metadata), metadata)
             self.access.ended(response["status"])
-            await exchange.write(credit_comment(charge) + end)
-            await exchange.finish()
+            await exchange.finish(credit_comment(charge) + end)
             await read_to_the_end(events)
         except DrainOver:
             await self.access.charge_most()
         except NodeError as error:
             self.access.ended(error.code)
             exchange.facts["error"] = error.code
-            await exchange.write(credit_comment(None) + b"data: %b\n\n" % error.body())
-            await exchange.finish()
+            await exchange.finish(credit_comment(None) + b"data: %b\n\n" % error.body())
 
     async def _charge(self, response: Json) -> Charge:
         return await self.access.charge(read_usage(response), hung_up=self.exchange.gone)

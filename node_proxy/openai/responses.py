@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from typing import Any
 
 import orjson
@@ -11,7 +10,6 @@ import orjson
 from node_proxy.asgi import Exchange
 from node_proxy.dialects import Answer
 from node_proxy.errors import NodeError, ProviderGarbage
-from node_proxy.ledger.base import Charge
 from node_proxy.openai.background import Background
 from node_proxy.openai.calls import Access, Calls, credit_comment, credit_headers
 from node_proxy.openai.history import History
@@ -21,8 +19,6 @@ from node_proxy.openai.streaming import DrainOver, provider_error, read_to_the_e
 from node_proxy.openai.turn import Turn, needs_turn
 from node_proxy.relay import sse
 from node_proxy.relay.heartbeat import Heartbeat
-
-_CHARGED = frozenset({"completed", "incomplete"})
 
 
 class Responses:
@@ -42,7 +38,7 @@ class Responses:
         did = await calls.resolve(request.get("model"), key)
         accessing = calls.access(key, did, request_id=exchange.id, facts=exchange.facts)
         async with accessing as access:
-            prepared = prepare(request, access.definition, name=str(did), safety_identifier=access.safety_identifier)
+            prepared = prepare(request, access.definition, name=access.name, safety_identifier=access.safety_identifier)
             if not needs_turn(prepared):
                 await _Call(exchange, access, prepared, None, self._heartbeat, settings.drain_timeout).run()
                 return
@@ -79,20 +75,19 @@ class _Call:
         self._face = access.face(prepared.echo)
 
     async def run(self) -> None:
+        prepared, access, turn = self._prepared, self._access, self._turn
+        asked = (
+            access.ask(prepared.body, caller_params=frozenset(prepared.caller_params)) if turn is None else turn.ask()
+        )
         try:
-            async with self._ask() as answer:
-                if self._prepared.stream:
+            async with asked as answer:
+                if prepared.stream:
                     await self._stream(answer)
                 else:
                     await self._whole(answer)
         except NodeError as error:
-            self._access.ended(error.code)
+            access.ended(error.code)
             raise
-
-    def _ask(self) -> AbstractAsyncContextManager[Answer]:
-        if self._turn is not None:
-            return self._turn.ask()
-        return self._access.ask(self._prepared.body, caller_params=frozenset(self._prepared.caller_params))
 
     # --------------------------------------------------------------------------------------------------------- plain
 
@@ -105,12 +100,14 @@ class _Call:
             )
         shown = self._face.response(value)
         body = orjson.dumps(shown)
-        await self._exchange.promise(body)
-        charge = await self._charge(value) if status in _CHARGED else None
+        exchange, access = self._exchange, self._access
+        if exchange.tape is not None:
+            await exchange.promise(body)
+        charge = None if status == "failed" else await access.charge(read_usage(value))
         if self._turn is not None:
             await self._turn.keep(shown, value)
-        self._access.ended(str(status))
-        await self._exchange.respond(200, body, headers=[*answer.headers, *credit_headers(charge)])
+        access.ended(status)
+        await exchange.respond(200, body, headers=[*answer.headers, *credit_headers(charge)])
 
     # -------------------------------------------------------------------------------------------------------- stream
 
@@ -139,13 +136,15 @@ class _Call:
             raise ProviderGarbage("The assistant's provider sent a broken event. Nothing was charged.")
         shown = self._face.event(value)
         end = sse.event(kind, shown)
-        await self._exchange.promise(end)
-        charge = None if kind == "response.failed" else await self._charge(response)
+        exchange, access, charge = self._exchange, self._access, None
+        if exchange.tape is not None:
+            await exchange.promise(end)
+        if kind != "response.failed":
+            charge = await access.charge(read_usage(response), hung_up=exchange.gone)
         if self._turn is not None and shown is not None:
             await self._turn.keep(shown["response"], response)
-        self._access.ended(kind.removeprefix("response."))
-        await self._exchange.write(credit_comment(charge) + end)
-        await self._exchange.finish()
+        access.ended(kind.removeprefix("response."))
+        await exchange.finish(credit_comment(charge) + end)
 
     async def _fail(self, error: NodeError) -> None:
         """The stream has begun, so the error is its last event."""
@@ -153,8 +152,4 @@ class _Call:
         self._exchange.facts["error"] = error.code
         if self._turn is not None:
             await self._turn.end()  # before the caller can try again
-        await self._exchange.write(credit_comment(None) + sse.event("error", self._face.numbered(shown)))
-        await self._exchange.finish()
-
-    def _charge(self, response: dict[str, Any]) -> Coroutine[Any, Any, Charge]:
-        return self._access.charge(read_usage(response), hung_up=self._exchange.gone)
+        await self._exchange.finish(credit_comment(None) + sse.event("error", self._face.numbered(shown)))

@@ -6,8 +6,7 @@ A model that thinks for minutes sends nothing; many proxies close a connection a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 from node_proxy.asgi import Exchange
 from node_proxy.relay import sse
@@ -24,16 +23,9 @@ class Heartbeat:
         self._task: asyncio.Task[None] | None = None
         self._beats: set[asyncio.Task[None]] = set()
 
-    @contextmanager
-    def on(self, exchange: Exchange) -> Iterator[None]:
-        """Keeps the stream alive inside the block."""
-        self._streams.add(exchange)
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run())
-        try:
-            yield
-        finally:
-            self._streams.discard(exchange)
+    def on(self, exchange: Exchange) -> _Kept:
+        """`with heartbeat.on(exchange):` keeps the stream alive inside the block."""
+        return _Kept(self, exchange)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -51,3 +43,22 @@ class Heartbeat:
         if exchange in self._streams:
             with suppress(RuntimeError):  # ended while we waited for room in the connection
                 await exchange.write(BEAT)
+
+
+class _Kept:
+    """See `Heartbeat.on`."""
+
+    __slots__ = ("_exchange", "_heartbeat")
+
+    def __init__(self, heartbeat: Heartbeat, exchange: Exchange) -> None:
+        self._heartbeat = heartbeat
+        self._exchange = exchange
+
+    def __enter__(self) -> None:
+        heartbeat = self._heartbeat
+        heartbeat._streams.add(self._exchange)
+        if heartbeat._task is None or heartbeat._task.done():
+            heartbeat._task = asyncio.create_task(heartbeat._run())
+
+    def __exit__(self, *_: object) -> None:
+        self._heartbeat._streams.discard(self._exchange)

@@ -52,7 +52,8 @@ class Client:
     async def write(self, data: bytes) -> None:
         self.data += data
 
-    async def finish(self) -> None:
+    async def finish(self, data: bytes = b"") -> None:
+        self.data += data
         self.ended = True
 
 
