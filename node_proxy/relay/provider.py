@@ -33,7 +33,7 @@ from node_proxy.errors import (
     ProviderTimeout,
     ProviderUnreachable,
 )
-from node_proxy.relay import sse
+from node_proxy.relay import post, sse
 from node_proxy.relay.target import AddressForbidden, Allowed, PublicResolver
 from nvm_chain import __version__
 from nvm_chain.secret import Secret
@@ -58,7 +58,6 @@ _ALWAYS = {
     "accept-encoding": "identity",
     "user-agent": f"nvm-node/{__version__}",
 }
-_ONE_WRITE = 64 * 1024
 
 _QUOTA_CODES = frozenset(
     {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "account_deactivated", "quota_exceeded"}
@@ -158,7 +157,8 @@ class ProviderAnswer:
         parser, size, limit = sse.Parser(self._limit, again), 0, self._limit
         patience, content = self._patience, self._response.content
         read, clock = content.readany, patience.clock
-        before = arrived = -math.inf
+        before = arrived = math.inf  # so that the second piece counts as one of a burst
+        await asyncio.sleep(0)  # what came while the head was worked on comes along
         try:
             while True:
                 if arrived - before < BURST_SECONDS and not content.is_eof():
@@ -227,36 +227,6 @@ class ProviderAnswer:
         return b"".join(chunks)
 
 
-class _Request(aiohttp.ClientRequest):
-    """A request with all of its headers given, and its body written together with them.
-
-    aiohttp would look for what else to add, and start a task for the body.
-    """
-
-    _whole: bytes | None = None
-
-    def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:
-        """Nothing is added."""
-
-    def update_body_from_data(self, body: Any, _stacklevel: int = 3) -> None:
-        if type(body) is bytes and 0 < len(body) <= _ONE_WRITE:
-            self._whole = body
-            self.headers["content-length"] = str(len(body))
-        else:
-            super().update_body_from_data(body, _stacklevel)
-
-    async def send(self, conn: Any) -> aiohttp.ClientResponse:
-        whole = self._whole
-        if whole is None or conn.protocol.writing_paused:
-            if whole is not None:
-                self._whole = None
-                super().update_body_from_data(whole)
-            return await super().send(conn)
-        response = await super().send(conn)  # as if there were no body: the headers are written at once
-        conn.protocol.transport.write(whole)
-        return response
-
-
 class ProviderClient:
     """Shared by all calls; opened by `open_provider_client`."""
 
@@ -299,6 +269,8 @@ class ProviderClient:
         if call.beta:
             headers["openai-beta"] = call.beta
         url = self._url(call.base_url, call.path)
+        if call.method == "POST" and 0 < len(call.body) <= post.MOST:
+            return await post.send(self._session, url, {**_ALWAYS, **headers}, call.body)
         return await self._session.request(call.method, url, data=call.body, headers=headers, allow_redirects=False)
 
 
@@ -360,7 +332,6 @@ async def open_provider_client(settings: Settings) -> AsyncIterator[ProviderClie
         headers=_ALWAYS,
         timeout=timeout,
         cookie_jar=aiohttp.DummyCookieJar(),
-        request_class=_Request,
         auto_decompress=False,
         trust_env=False,
     ) as session:

@@ -7,11 +7,13 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any, cast
 
 import orjson
 import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -211,6 +213,38 @@ async def test_the_builders_key_goes_to_the_provider_and_nothing_of_ours_does() 
     assert set(seen) <= {
         *("Host", "Authorization", "Content-Type", "Accept", "Accept-Encoding", "User-Agent", "Content-Length"),
     }
+
+
+@pytest.mark.parametrize("size", [2, 64 * 1024])
+async def test_a_request_leaves_in_one_piece(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces: list[bytes] = []
+
+    class Noting:
+        def __init__(self, transport: asyncio.Transport) -> None:
+            self._transport = transport
+
+        def write(self, data: bytes) -> None:
+            pieces.append(data)
+            self._transport.write(data)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._transport, name)
+
+    connected = ResponseHandler.connection_made
+
+    def noted(self: ResponseHandler, wire: Any) -> None:
+        connected(self, cast(asyncio.Transport, Noting(wire)))
+
+    monkeypatch.setattr(ResponseHandler, "connection_made", noted)
+
+    async def handler(request: web.Request) -> web.Response:
+        return web.json_response({"got": len(await request.read())})
+
+    async with provider(handler) as (client, call):
+        for _ in range(2):
+            async with client.post(replace(call, body=b"x" * size)) as answer:
+                assert await answer.json() == {"got": size}
+    assert [piece.endswith(b"\r\n\r\n" + b"x" * size) for piece in pieces] == [True, True]
 
 
 async def test_only_harmless_headers_of_the_provider_pass() -> None:
@@ -423,6 +457,28 @@ async def test_events_come_as_they_are_sent() -> None:
             assert [event.data for event in await anext(groups)] == [b"1"]
             gate.set()
             assert [event.data for event in await anext(groups)] == [b"2"]
+
+
+async def test_pieces_that_follow_each_other_at_once_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node_proxy.relay.provider.BURST_SECONDS", 0.5)
+    heard = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b"data: 1\n\n")
+        await heard.wait()
+        for number in (2, 3, 4):
+            await response.write(b"data: %d\n\n" % number)
+            await asyncio.sleep(0.01)
+        return response
+
+    groups = []
+    async with provider(handler) as (client, call), client.post(call) as answer, asyncio.timeout(10):
+        async for group in answer.events():
+            groups.append([event.data for event in group])
+            heard.set()
+    assert groups == [[b"1"], [b"2", b"3", b"4"]]
 
 
 async def test_what_came_before_a_connection_broke_is_passed_on() -> None:
