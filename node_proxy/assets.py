@@ -34,6 +34,9 @@ LONGEST_SECONDS = 3600.0
 
 DIDS_IN_MEMORY = 10_000
 
+_RENEWED = 0.01
+"""How often a definition's time is renewed while it is used, as a part of that time."""
+
 FAILURE_SECONDS = 3.0
 """How long a failure to open an assistant is remembered, so that calls don't hammer the stores."""
 
@@ -76,6 +79,7 @@ class _Entry:
     failure: NodeError | None
     until: float
     longest: float
+    renew: float = 0.0
 
 
 class Assets:
@@ -171,8 +175,11 @@ class Assets:
 
     async def open(self, did: Did) -> Assistant:
         """The assistant as its builder defined it last. Raises AssetNotFound, AssetUnusable, Unavailable."""
-        record = await self.record(did)
-        source = (record.metadata, record.owner)
+        try:
+            record = await self._records.asset(did)
+        except NvmError as error:
+            raise _no_chain() from error
+        source = record.metadata, record.owner
         entry = self._fresh(did, source)
         if entry is None:
             async with self._opening.setdefault(did, asyncio.Lock()):
@@ -183,12 +190,13 @@ class Assets:
             self._opening.pop(did, None)
         if entry.failure is not None:
             raise entry.failure.with_traceback(None)
-        assert entry.assistant is not None
-        if entry.assistant.expires and entry.assistant.expires <= time.time():
+        assistant = entry.assistant
+        assert assistant is not None
+        if assistant.expires and assistant.expires <= time.time():
             raise AssetUnusable(
                 "This assistant can't run: its builder's secret has expired and has to be sealed again."
             )
-        return entry.assistant
+        return assistant
 
     def forget(self) -> None:
         """Drops all definitions from memory."""
@@ -214,10 +222,10 @@ class Assets:
 
     def _fresh(self, did: Did, source: tuple[Cid, str]) -> _Entry | None:
         entry, now = self._entries.get(did), time.monotonic()
-        if entry is None or entry.source != source or entry.until <= now:
+        if entry is None or entry.until <= now or entry.source != source:
             return None
-        if entry.failure is None:
-            entry.until = min(now + self._ttl, entry.longest)
+        if entry.failure is None and now >= entry.renew:
+            entry.until, entry.renew = min(now + self._ttl, entry.longest), now + self._ttl * _RENEWED
             self._entries.move_to_end(did)
         return entry
 

@@ -14,10 +14,8 @@ from node_proxy import logs
 from node_proxy.config import ConfigInvalid, Settings
 from node_proxy.identity import Identity
 from node_proxy.records import ChainRecords
-from nvm_chain.assets import Asset
 from nvm_chain.chain import Chain
 from nvm_chain.deployments import Deployment
-from nvm_chain.did import Did
 from nvm_chain.errors import NotFound, NvmError
 from nvm_chain.keys import PublicKey, public_key_of
 from nvm_chain.nodes import Node
@@ -47,18 +45,13 @@ class Keyring:
     def __init__(
         self, records: ChainRecords, chain: Chain, deployment: Deployment, identity: Identity, settings: Settings
     ) -> None:
-        self._records, self._chain, self._deployment = records, chain, deployment
+        self._chain, self._deployment = chain, deployment
+        self.asset, self.served = records.asset, records.served
         self._identity, self._settings = identity, settings
         self._held = _by_public_key(identity.encryption_keys)
         self._node: Node | None = None
         self._asked = float("-inf")
         self._asking = asyncio.Lock()
-
-    async def asset(self, did: Did) -> Asset:
-        return await self._records.asset(did)
-
-    async def served(self) -> Sequence[Did]:
-        return await self._records.served()
 
     async def key_versions(self, at_least: int = 0) -> Mapping[int, Secret]:
         """Private keys by version. at_least: a version that a secret names; the chain is asked if it is news.

@@ -104,8 +104,6 @@ class Metrics:
         self._routes: dict[tuple[str, int], tuple[Tally, Spread]] = {}
         self.requests = Tallies(registry, "nvm_http_requests", "Answers by route and status", ["route", "status"])
         self.seconds = Spreads(registry, "nvm_http_request_seconds", "Until the answer ended", ["route"])
-        self.calls_in_flight = 0
-        self.gauge("nvm_calls_in_flight", "Calls of assistants that are running", lambda: self.calls_in_flight)
         self.credits = Tallies(registry, "nvm_credits_charged", "Credits captured").labels()
         self.tokens = Tallies(registry, "nvm_tokens", "Tokens that providers counted", ["kind"])
         self.input_tokens, self.output_tokens = self.tokens.labels("input"), self.tokens.labels("output")
@@ -120,8 +118,10 @@ class Metrics:
         if known is None:
             tally, spread = self.requests.labels(route, str(status)), self.seconds.labels(route)
             known = self._routes[route, status] = tally, spread
-        known[0].value += 1
-        known[1].observe(seconds)
+        tally, spread = known
+        tally.value += 1
+        spread.counts[bisect_left(_SECONDS, seconds)] += 1
+        spread.total += seconds
 
     def gauge(self, name: str, doc: str, read: Callable[[], float]) -> None:
         """A number that is read when somebody asks."""

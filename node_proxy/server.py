@@ -101,7 +101,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
 
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, stop)
-            _calm_collector()
+            calm_collector()
             try:
                 await server.serve(sockets=[listener])
             finally:
@@ -113,7 +113,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None]) -> None:
         listener.close()
 
 
-def _calm_collector() -> None:
+def calm_collector() -> None:
     """What is loaded by now stays: the collector needn't look at it again. Calls leave hardly any cycles behind."""
     gc.collect()
     gc.freeze()

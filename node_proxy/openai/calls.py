@@ -35,7 +35,6 @@ from node_proxy.openai.ids import IdMap, safety_identifier
 from node_proxy.openai.upstream import keeps_state
 from node_proxy.pricing import USAGE_MISSING, Usage, micro_credits, price
 from node_proxy.relay.provider import ProviderClient
-from nvm_chain.definition import Definition
 from nvm_chain.did import Did
 from nvm_chain.pricing import MICRO
 
@@ -67,6 +66,7 @@ class Calls:
         self._assets = assets
         self._admission = admission
         self._limits = Limits(settings)
+        metrics.gauge("nvm_calls_in_flight", "Calls of assistants that are running", lambda: self.running)
 
     @property
     def running(self) -> int:
@@ -80,16 +80,16 @@ class Calls:
         exchange.facts["key"] = key.id
         return key
 
-    async def resolve(self, name: object, key: ApiKey) -> Did:
+    def resolve(self, name: object, key: ApiKey) -> Coroutine[Any, Any, Did]:
         """The assistant that `model` or `assistant_id` names: a DID, an `asst_…` id, or implied by the key.
 
         Raises InvalidValue (400), NotYours (403), AssetNotFound (404), ChainTooStale (503).
         """
-        return await self._assets.resolve(name, key)
+        return self._assets.resolve(name, key)
 
-    async def open(self, did: Did) -> Assistant:
+    def open(self, did: Did) -> Coroutine[Any, Any, Assistant]:
         """The assistant as its builder defined it last. Raises AssetNotFound, AssetUnusable, Unavailable."""
-        return await self._assets.open(did)
+        return self._assets.open(did)
 
     def access(self, key: ApiKey, did: Did, *, request_id: str, facts: dict[str, Any]) -> Accessing:
         """A place among the calls in flight, credits held, the assistant opened. Leaves nothing reserved.
@@ -123,7 +123,7 @@ class Accessing:
 
     async def __aenter__(self) -> Access:
         calls, key, did = self._calls, self._key, self._did
-        self._facts["did"] = str(did)
+        name = self._facts["did"] = str(did)
         limits = calls._limits
         limits.ask(key)
         try:
@@ -132,8 +132,7 @@ class Accessing:
             )
             limits.enter()
             self._entered = True
-            calls.metrics.calls_in_flight = limits.running
-            return Access(calls, key, await calls._assets.open(did), reservation, self._facts)
+            return Access(calls, key, await calls._assets.open(did), reservation, self._facts, name)
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
@@ -144,40 +143,46 @@ class Accessing:
         if self._handed_over:
             return
         try:
-            if self._reservation is not None:
-                await self._reservation.release()
+            reservation = self._reservation
+            if reservation is not None and not reservation.captured:
+                await reservation.release()
         finally:
-            limits, metrics = self._calls._limits, self._calls.metrics
-            limits.leave(self._key, entered=self._entered)
-            metrics.calls_in_flight = limits.running
+            self._calls._limits.leave(self._key, entered=self._entered)
 
 
 class Access:
     """One access that is paid for: as many questions to the provider as its surface needs, one charge at most.
 
-    ids: maps the provider's ids to this subscriber's. safety_identifier: what the provider knows the subscriber by.
-    facts: see `Calls.access`.
+    definition: what the builder sealed; nothing of it may reach the caller. ids: maps the provider's ids to this
+    subscriber's. name: the DID as a text. safety_identifier: what the provider knows the subscriber by. facts: see
+    `Calls.access`.
     """
 
-    __slots__ = ("_calls", "_reservation", "assistant", "did", "facts", "ids", "key", "safety_identifier")
+    __slots__ = (
+        *("_calls", "_reservation", "assistant", "definition", "did", "facts", "ids", "key", "name"),
+        "safety_identifier",
+    )
 
     def __init__(
-        self, calls: Calls, key: ApiKey, assistant: Assistant, reservation: Reservation, facts: dict[str, Any]
+        self,
+        calls: Calls,
+        key: ApiKey,
+        assistant: Assistant,
+        reservation: Reservation,
+        facts: dict[str, Any],
+        name: str,
     ) -> None:
+        secret, owner, subscriber = calls.secret, assistant.owner, key.subscriber
         self.key = key
         self.did = assistant.did
+        self.name = name
         self.assistant = assistant
+        definition = self.definition = assistant.definition
         self.facts = facts
-        forgetful = not keeps_state(assistant.definition)
-        self.ids = IdMap(calls.secret, assistant.owner, key.subscriber, forgetful=forgetful)
-        self.safety_identifier = safety_identifier(calls.secret, assistant.owner, key.subscriber)
+        self.ids = IdMap(secret, owner, subscriber, forgetful=not keeps_state(definition))
+        self.safety_identifier = safety_identifier(secret, owner, subscriber)
         self._calls = calls
         self._reservation = reservation
-
-    @property
-    def definition(self) -> Definition:
-        """What the builder sealed. Nothing of it may reach the caller."""
-        return self.assistant.definition
 
     @property
     def max_credits(self) -> int:
@@ -186,7 +191,7 @@ class Access:
 
     def face(self, echo: Mapping[str, Any]) -> Face:
         """Shows one response. echo: its members that repeat what the caller asked for."""
-        return Face(self.ids, str(self.did), echo)
+        return Face(self.ids, self.name, echo)
 
     def ask(self, body: Json, *, caller_params: frozenset[str] = frozenset()) -> AbstractAsyncContextManager[Answer]:
         """Asks the provider; its answer is read inside the block.
@@ -227,7 +232,7 @@ class Access:
     async def _capture(self, credits: int, usage: Usage | None, flags: frozenset[str]) -> Charge:
         charge = await self._reservation.capture(credits, usage, flags=flags)
         facts, metrics = self.facts, self._calls.metrics
-        facts["charged"], facts["left"], facts["charge"] = charge.credits, charge.credits_left, charge.id
+        facts["charge"], facts["charged"], facts["left"] = charge
         metrics.credits.value += charge.credits
         if usage is not None:
             metrics.input_tokens.value += usage.input_tokens
@@ -281,4 +286,4 @@ def credit_headers(charge: Charge | None) -> list[tuple[bytes, bytes]]:
 
 def credit_comment(charge: Charge | None) -> bytes:
     """The same in a stream, where headers are long gone: comment lines, which clients ignore."""
-    return b"".join(b": %b: %b\n" % header for header in credit_headers(charge)) + b"\n"
+    return b"".join([b": %b: %b\n" % header for header in credit_headers(charge)]) + b"\n"

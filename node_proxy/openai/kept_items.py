@@ -13,6 +13,8 @@ Json = dict[str, Any]
 CALLS = {"function_call": "function_call_output", "custom_tool_call": "custom_tool_call_output"}
 """Calls of tools, and what answers them."""
 
+_SPECIAL = frozenset({"item_reference", *CALLS.values()})
+
 
 def check_answered(before: Iterable[Json], given: Iterable[Json], *, strict: bool = True) -> None:
     """Raises InvalidValue for a tool call without an output and, if strict, for a given output without a call.
@@ -59,7 +61,7 @@ def _listed(item: Json) -> Json:
 def special(items: Iterable[Json]) -> bool:
     """Whether items have something in them that the provider can't be given as it stands."""
     for item in items:
-        if item["type"] == "item_reference" or item["type"] in CALLS.values():
+        if item["type"] in _SPECIAL:
             return True
         content = item.get("content")
         if isinstance(content, list) and any("file_id" in part for part in content):

@@ -22,7 +22,7 @@ def test_counters_say_how_often_with_which_labels() -> None:
     metrics.requests.labels("/v1/responses", "200").inc(2)
     metrics.requests.labels("/v1/responses", "402").inc()
     metrics.credits.inc(7)
-    metrics.calls_in_flight = 3
+    metrics.gauge("nvm_calls_in_flight", "Calls", lambda: 3)
     found = read(metrics)
     assert found["nvm_http_requests_total", (("route", "/v1/responses"), ("status", "200"))] == 3
     assert found["nvm_http_requests_total", (("route", "/v1/responses"), ("status", "402"))] == 1
