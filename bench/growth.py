@@ -144,7 +144,7 @@ async def _memory() -> float:
 
 async def _know() -> None:
     import node_proxy.app  # noqa: F401 - everything that a node loads
-    from bench.relay.targets import resident_mb
+    from bench.relay.proc import resident_mb
 
     with tempfile.TemporaryDirectory(prefix="nvm-growth-") as name:
         path = Path(name) / "ledger.db"

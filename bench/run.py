@@ -22,6 +22,7 @@ from typing import Any
 
 from bench import crypto, growth
 from bench.relay import targets
+from bench.relay.proc import pin, resident_mb
 from bench.relay.targets import Target
 from nvm_chain.secret import Secret
 from tests.postgres import postgres
@@ -42,20 +43,17 @@ class Bench:
         self.figures: dict[str, Any] = {}
 
     async def load(self, target: Target, *options: str, seconds: float | None = None) -> dict[str, Any]:
-        """One run of the load generator. Adds `cpu_us`: the relay's processor time per call, microseconds."""
+        """One run of the load generator. `cpu_us`: the relay's processor time per call, microseconds."""
         command = [sys.executable, "-m", "bench.relay.load", target.base, "--key", target.key, "--model", target.model]
-        command += ["--seconds", str(seconds or self.seconds), *options]
-        before = targets.cpu_seconds(target.pids)
+        command += ["--seconds", str(seconds or self.seconds), "--pids", ",".join(map(str, target.pids)), *options]
         process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
-        targets.pin(process.pid, targets.LOAD_CORE)
+        pin(process.pid, targets.LOAD_CORE)
         output, _ = await process.communicate()
         if process.returncode:
             raise RuntimeError(f"the load generator failed against {target.name}")
         result: dict[str, Any] = json.loads(output)
         if result["errors"]:
             raise RuntimeError(f"{target.name} answered {result['errors']} calls wrongly: {result.get('first_error')}")
-        used = targets.cpu_seconds(target.pids) - before
-        result["cpu_us"] = round(used * 1e6 / max(1, result["all_requests"]), 1)
         return result
 
     async def throughput(self, everything: list[Target]) -> None:
@@ -130,7 +128,7 @@ async def main(args: argparse.Namespace) -> None:
         assert shared.process is not None
         pid, shared_pid = world.node.process.pid, shared.process.pid
         for one in (pid, shared_pid):
-            targets.pin(one, targets.RELAY_CORE)
+            pin(one, targets.RELAY_CORE)
 
         plan = (await world.create_plan(credits=CREDITS, price=1)).plan_id
         subscriber = await world.wallet()
@@ -167,13 +165,13 @@ async def main(args: argparse.Namespace) -> None:
             everything += filter(None, [await stack.enter_async_context(targets.litellm(folder, provider))])
 
         # What reads the processes' output would else take turns with the relay on its core.
-        targets.pin(os.getpid(), targets.LOAD_CORE)
+        pin(os.getpid(), targets.LOAD_CORE)
         await bench.throughput(everything)
         await bench.latency(node, everything[0], folder)
         kept = await bench.load(node, "--connections", str(CONNECTIONS), "--store")
         bench.figures |= {"node_stored_rps": kept["per_second"], "node_stored_rps_cpu_us": kept["cpu_us"]}
         await bench.events(Target("node", base, (pid,), key, str(slow.did)), Target("direct", f"{paced}/v1", ()))
-        bench.figures["node_resident_mb"] = targets.resident_mb((pid,))
+        bench.figures["node_resident_mb"] = resident_mb((pid,))
 
     say("what sealing, login and resolving cost …")
     bench.figures |= await crypto.figures()

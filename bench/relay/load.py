@@ -1,8 +1,9 @@
 """The load generator: closed loop (as fast as answers come) or open loop (a fixed rate), whole answers or streams.
 
 `python -m bench.relay.load URL --key KEY --model M` prints one JSON object: requests, errors, per_second, latency in
-milliseconds (p50, p99), and for paced streams what was added to each event. In open loop a latency counts from the
-moment at which the request was due, so that a slow answer can't hide the ones behind it.
+milliseconds (p50, p99), the relay's processor time per answer, and for paced streams what was added to each event. In
+open loop a latency counts from the moment at which the request was due, so that a slow answer can't hide the ones
+behind it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import orjson
 import uvloop
 
 from bench.relay.http1 import Framer
+from bench.relay.proc import cpu_seconds
 
 _STAMP = re.compile(rb"@([0-9]{6,20})@")
 
@@ -50,7 +52,6 @@ class Connection(asyncio.Protocol):
         """Sends the next request; `due` is when it should have gone out, monotonic nanoseconds."""
         assert self.transport is not None
         self.due, self.busy = due, True
-        self.load.all_requests += 1
         self.transport.write(next(self.load.requests))
 
     def data_received(self, data: bytes) -> None:
@@ -89,7 +90,8 @@ class Load:
         self.event_delays: list[int] = []
         self.errors = 0
         self.first_error = b""
-        self.all_requests = 0
+        self.pids = [int(pid) for pid in args.pids.split(",") if pid]
+        self.used = 0.0
         self.idle: list[Connection] = []
         self.waiting: list[int] = []
         self.stop_at = 0
@@ -121,7 +123,7 @@ class Load:
             connections.append(protocol)
         for seconds in (self.args.warmup, self.args.seconds):
             self.latencies, self.event_delays, self.errors = [], [], 0
-            begin = time.monotonic_ns()
+            begin, used = time.monotonic_ns(), cpu_seconds(self.pids)
             self.stop_at = begin + int(seconds * 1e9)
             if self.args.rate:
                 await self.open_loop(connections, begin)
@@ -129,7 +131,7 @@ class Load:
                 for connection in connections:
                     connection.send(time.monotonic_ns())
                 await asyncio.sleep(seconds)
-            elapsed = (time.monotonic_ns() - begin) / 1e9
+            elapsed, self.used = (time.monotonic_ns() - begin) / 1e9, cpu_seconds(self.pids) - used
             counted, delays, errors = list(self.latencies), list(self.event_delays), self.errors
             for _ in range(600):  # let what is under way come home, so that the next phase starts idle
                 if not any(c.busy for c in connections):
@@ -156,11 +158,11 @@ class Load:
         """The figures of one run."""
         result: dict[str, object] = {
             "requests": len(latencies),
-            "all_requests": self.all_requests,  # with the warm-up
             "errors": errors,
             "per_second": round(len(latencies) / elapsed, 1),
             "p50_ms": _quantile(latencies, 0.50),
             "p99_ms": _quantile(latencies, 0.99),
+            "cpu_us": round(self.used * 1e6 / max(1, len(latencies)), 1),
         }
         if self.paced:
             result["event_p50_ms"] = _quantile(delays, 0.50)
@@ -186,10 +188,11 @@ def main() -> None:
     parser.add_argument("--model", default="bench-1")
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--warmup", type=float, default=1.0)
+    parser.add_argument("--warmup", type=float, default=2.0, help="seconds: a relay that has rested is slower at first")
     parser.add_argument("--rate", type=float, default=0.0, help="requests a second (open loop)")
     parser.add_argument("--stream", action="store_true")
     parser.add_argument("--store", action="store_true", help="let the node keep the responses")
+    parser.add_argument("--pids", default="", help="of the relay, with commas: whose processor time is counted")
     parser.add_argument("--paced", action="store_true", help="read the time stamps of a paced upstream")
     args = parser.parse_args()
     result = uvloop.run(Load(args).run())

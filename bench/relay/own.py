@@ -1,73 +1,101 @@
 """The node's own relay without login, ledger and metering: what those three cost is the node's time less this one's.
 
-Its requests and answers go through the node's code (HTTP, checks of the request, the provider's dialect and client, the
-rules of what may be shown), for one assistant and one caller who needn't say who they are. Nothing is kept, counted or
-logged. `python -m bench.relay.own UPSTREAM --port 0` prints its URL.
+`POST /v1/responses` is the node's code as it stands (HTTP, the log line and count of each request, checks of what is
+asked, the provider's dialect and client, heartbeats, the rules of what may be shown). In the place of `Calls`, which
+knows who asks, holds credits and charges, is something that does none of it, for one assistant; usage isn't read.
+`python -m bench.relay.own UPSTREAM --port 0` prints its URL.
 """
 
 from __future__ import annotations
 
 import argparse
 import socket
+from contextlib import AbstractAsyncContextManager
+from typing import Any, cast
 from urllib.parse import urlsplit
 
-import orjson
 import uvicorn
 import uvloop
 
-from node_proxy import dialects
-from node_proxy.asgi import Exchange, Receive, Router, Scope, Send
+from node_proxy import dialects, logs
+from node_proxy.asgi import Router
 from node_proxy.config import HostPort, Settings
+from node_proxy.dialects import Answer
+from node_proxy.envelope import Asgi, Open, envelope
+from node_proxy.metrics import Metrics
+from node_proxy.openai import responses
 from node_proxy.openai.face import Face
 from node_proxy.openai.ids import IdMap, safety_identifier
-from node_proxy.openai.request import prepare
-from node_proxy.openai.streaming import read_to_the_end, relay
-from node_proxy.relay import sse
 from node_proxy.relay.provider import ProviderClient, open_provider_client
+from node_proxy.server import calm_collector
 from nvm_chain.definition import Definition
 from nvm_chain.secret import Secret
 
 SECRET, OWNER, CALLER, NAME = b"bench" * 8, "0x" + "1" * 40, "0x" + "2" * 40, "did:nv:" + "3" * 64
 
 
-class OwnRelay:
-    """One ASGI application, one assistant."""
+class Free:
+    """Instead of `Calls`."""
 
-    def __init__(self, upstream: str, settings: Settings, provider: ProviderClient) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, provider: ProviderClient, definition: Definition) -> None:
+        self.settings = settings
+        self.provider = provider
+        self.definition = definition
+
+    async def key(self, _: object) -> None:
+        """Everybody may."""
+
+    async def resolve(self, _: object, __: object) -> None:
+        """There is one assistant."""
+
+    def access(self, *_: object, **__: object) -> FreeAccess:
+        """Nothing is held."""
+        return FreeAccess(self.provider, self.definition)
+
+
+class FreeAccess:
+    """Instead of `Access`."""
+
+    name, max_credits = NAME, 0
+
+    def __init__(self, provider: ProviderClient, definition: Definition) -> None:
+        self.definition = definition
+        self.ids = IdMap(SECRET, OWNER, CALLER, forgetful=True)
+        self.safety_identifier = safety_identifier(SECRET, OWNER, CALLER)
         self._provider = provider
-        self._definition = Definition(
-            base_url=f"{upstream}/v1", api_key=Secret("sk-bench"), model="bench-1", instructions="Answer."
-        )
-        self._router = Router()
-        self._router.add("POST", "/v1/responses", self._create)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI entry."""
-        exchange = Exchange(scope, receive, send)
-        handler, _, _ = self._router.find(exchange.method, exchange.path)
-        try:
-            await handler(exchange)
-        finally:
-            exchange.close()
+    async def __aenter__(self) -> FreeAccess:
+        return self
 
-    async def _create(self, exchange: Exchange) -> None:
-        request = await exchange.json(self._settings.max_body_bytes, self._settings.body_timeout)
-        identifier = safety_identifier(SECRET, OWNER, CALLER)
-        prepared = prepare(request, self._definition, name=NAME, safety_identifier=identifier)
-        face = Face(IdMap(SECRET, OWNER, CALLER, forgetful=True), NAME, prepared.echo)
-        params = frozenset(prepared.caller_params)
-        async with dialects.ask(self._provider, self._definition, prepared.body, caller_params=params) as answer:
-            if not prepared.stream:
-                shown = face.response(await answer.json())
-                await exchange.respond(200, orjson.dumps(shown), headers=answer.headers)
-                return
-            events = answer.events(face.again)
-            await exchange.start_stream(sse.CONTENT_TYPE, headers=answer.headers)
-            last = await relay(events, exchange, face.wire, self._settings.drain_timeout)
-            await exchange.write(sse.event(last["type"], face.event(last)))
-            await exchange.finish()
-            await read_to_the_end(events)
+    async def __aexit__(self, *_: object) -> None:
+        """There is nothing to give back."""
+
+    def face(self, echo: dict[str, Any]) -> Face:
+        """As the node's."""
+        return Face(self.ids, NAME, echo)
+
+    def ask(self, body: dict[str, Any], *, caller_params: frozenset[str]) -> AbstractAsyncContextManager[Answer]:
+        """As the node's, without notes."""
+        return dialects.ask(self._provider, self.definition, body, caller_params=caller_params)
+
+    async def charge(self, _: object, *, hung_up: bool = False) -> None:
+        """It costs nothing."""
+
+    def ended(self, _: str) -> None:
+        """Nothing is counted."""
+
+
+def relay(upstream: str, settings: Settings, provider: ProviderClient) -> Asgi:
+    """The application. upstream: URL without /v1."""
+    definition = Definition(
+        base_url=f"{upstream}/v1", api_key=Secret("sk-bench"), model="bench-1", instructions="Answer."
+    )
+    vars(responses)["read_usage"] = lambda _: None
+    free = cast(Any, Free(settings, provider, definition))
+    surface = responses.Responses(free, history=cast(Any, None), background=cast(Any, None))
+    router = Router()
+    router.add("POST", "/v1/responses", surface.create)
+    return envelope(router, Metrics(), Open())
 
 
 async def serve(upstream: str, port: int) -> None:
@@ -79,16 +107,17 @@ async def serve(upstream: str, port: int) -> None:
     )
     async with open_provider_client(settings) as provider:
         config = uvicorn.Config(
-            OwnRelay(upstream, settings, provider),
+            relay(upstream, settings, provider),
             http="httptools",
             ws="none",
             lifespan="off",
             access_log=False,
-            log_level="warning",
+            log_config=None,
             server_header=False,
             proxy_headers=False,
         )
         print(f"listening on http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+        calm_collector()
         await uvicorn.Server(config).serve(sockets=[listener])
 
 
@@ -98,7 +127,9 @@ def main() -> None:
     parser.add_argument("upstream", help="URL without /v1")
     parser.add_argument("--port", type=int, default=0)
     args = parser.parse_args()
-    uvloop.run(serve(args.upstream, args.port))
+    logs.configure()
+    with logs.beside():
+        uvloop.run(serve(args.upstream, args.port))
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.relay.proc import family, pin
 from tests.processes import child
 from tests.world import ROOT, free_port, until
 
 RELAY_CORE, LOAD_CORE = 0, 1
 LITELLM = "litellm[proxy]==1.108.7"
 _READY = r"listening on (http://\S+)"
-_TICK = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,41 +31,6 @@ class Target:
     pids: tuple[int, ...]
     key: str = "sk-bench"
     model: str = "bench-1"
-
-
-def pin(pid: int, core: int) -> None:
-    """Binds a process and its threads to one core, where the machine has more than one."""
-    if (os.cpu_count() or 1) > 1 and hasattr(os, "sched_setaffinity"):
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), {core})
-
-
-def family(pid: int) -> tuple[int, ...]:
-    """The process and its descendants."""
-    found = [pid]
-    for known in found:
-        for thread in Path(f"/proc/{known}/task").iterdir():
-            found += [int(child_pid) for child_pid in (thread / "children").read_text().split()]
-    return tuple(found)
-
-
-def cpu_seconds(pids: tuple[int, ...]) -> float:
-    """User and system time that the processes have used so far."""
-    total = 0
-    for pid in pids:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / _TICK
-
-
-def resident_mb(pids: tuple[int | str, ...]) -> float:
-    """Resident memory of the processes, MiB."""
-    kib = 0
-    for pid in pids:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                kib += int(line.split()[1])
-    return round(kib / 1024, 1)
 
 
 @asynccontextmanager
