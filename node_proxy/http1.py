@@ -1,7 +1,8 @@
 """A whole answer through uvicorn's HTTP/1.1 in one step.
 
 `RequestResponseCycle.send` is made for a head and a body that come apart: two system calls, and for the client two
-packets and two wake-ups; and it looks at each header by itself.
+packets and two wake-ups; and it looks at each header by itself. This knows the inside of one series of uvicorn; with
+another one an answer goes the long way.
 """
 
 from __future__ import annotations
@@ -10,7 +11,11 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+KNOWN = uvicorn.__version__.startswith("0.54.")
+"""Whether this is the uvicorn that `answer` was written for."""
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -18,7 +23,7 @@ _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 def cycle_of(send: Callable[..., Any]) -> RequestResponseCycle | None:
     """uvicorn's side of a request; None where something else stands between it and the application."""
     cycle = getattr(send, "__self__", None)
-    return cycle if type(cycle) is RequestResponseCycle else None
+    return cycle if KNOWN and type(cycle) is RequestResponseCycle else None
 
 
 async def answer(cycle: RequestResponseCycle, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> None:

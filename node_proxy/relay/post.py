@@ -2,7 +2,7 @@
 
 `ClientSession.request` looks after cookies, redirects, proxies, retries, middlewares and a timer, none of which a node
 uses, and starts a task for the body. The connector (addresses, TLS, the pool), the parser and the answer are aiohttp's
-as ever.
+as ever. It is written for one series of aiohttp, whose inside it knows; with another one `KNOWN` is false.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from aiohttp import hdrs
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.helpers import TimerNoop
 from aiohttp.http_writer import StreamWriter
-from multidict import CIMultiDict
 from yarl import URL
 
 MOST = 64 * 1024
 """Bytes of a body that is sent like this: it goes into one piece with the head, whether or not there is room."""
+
+KNOWN = aiohttp.__version__.startswith("3.14.")
+"""Whether this is the aiohttp that `send` was written for."""
 
 _NO_TIMER = TimerNoop()
 
@@ -32,7 +34,9 @@ class _Post(aiohttp.ClientRequest):
         self.url = self.original_url = url
         self.method = hdrs.METH_POST
         self.loop = session._loop
-        self.headers = CIMultiDict({hdrs.HOST: url.host_port_subcomponent or "", **headers})
+        self.headers = session.headers.copy()
+        self.headers.update(headers)
+        self.headers[hdrs.HOST] = url.host_port_subcomponent or ""
         self.headers[hdrs.CONTENT_LENGTH] = str(len(body))
         self.proxy = self.proxy_auth = self.proxy_headers = self.server_hostname = None
         self._ssl = True
@@ -65,7 +69,8 @@ async def send(
 ) -> aiohttp.ClientResponse:
     """The answer, as `session.post(url, data=body, headers=headers, allow_redirects=False)` would give it.
 
-    headers: all but host and content-length. body: at most MOST bytes, and one at least. Raises as aiohttp does.
+    headers: besides the session's; host and content-length are added. body: at most MOST bytes, and one at least.
+    Raises as aiohttp does.
     """
     connector = session.connector
     assert connector is not None

@@ -269,8 +269,8 @@ class ProviderClient:
         if call.beta:
             headers["openai-beta"] = call.beta
         url = self._url(call.base_url, call.path)
-        if call.method == "POST" and 0 < len(call.body) <= post.MOST:
-            return await post.send(self._session, url, {**_ALWAYS, **headers}, call.body)
+        if post.KNOWN and call.method == "POST" and 0 < len(call.body) <= post.MOST:
+            return await post.send(self._session, url, headers, call.body)
         return await self._session.request(call.method, url, data=call.body, headers=headers, allow_redirects=False)
 
 

@@ -11,6 +11,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from node_proxy import http1
 from node_proxy.asgi import Exchange
 
 Handler = Callable[[Exchange], Awaitable[None]]
@@ -64,6 +65,24 @@ async def ask(handler: Handler, method: str = "GET", headers: str = "", wire: Wi
 
 async def whole(exchange: Exchange) -> None:
     await exchange.respond(200, b"all of it")
+
+
+def test_the_locked_uvicorn_is_the_one_whose_inside_is_known() -> None:
+    assert http1.KNOWN, f"compare http1.answer with RequestResponseCycle.send of uvicorn {uvicorn.__version__}"
+
+
+async def test_an_unknown_uvicorn_sends_the_same_in_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    def undated(wire: Wire) -> bytes:
+        return b"".join(
+            line for line in b"".join(wire.pieces).splitlines(True) if not line.startswith(b"x-request-id:")
+        )
+
+    for method, headers in (("GET", ""), ("HEAD", ""), ("GET", "connection: close\r\n")):
+        known = await ask(whole, method, headers)
+        with monkeypatch.context() as patch:
+            patch.setattr(http1, "KNOWN", False)
+            unknown = await ask(whole, method, headers)
+        assert undated(known) == undated(unknown)
 
 
 async def test_head_and_body_leave_in_one_piece() -> None:

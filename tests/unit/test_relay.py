@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, cast
 
+import aiohttp
 import orjson
 import pytest
 from aiohttp import web
@@ -30,6 +31,7 @@ from node_proxy.errors import (
     ProviderTimeout,
     ProviderUnreachable,
 )
+from node_proxy.relay import post
 from node_proxy.relay.provider import ProviderAnswer, ProviderCall, ProviderClient, classify, open_provider_client
 from node_proxy.relay.target import AddressForbidden, Allowed, PublicResolver, is_public
 from nvm_chain.secret import Secret
@@ -213,6 +215,25 @@ async def test_the_builders_key_goes_to_the_provider_and_nothing_of_ours_does() 
     assert set(seen) <= {
         *("Host", "Authorization", "Content-Type", "Accept", "Accept-Encoding", "User-Agent", "Content-Length"),
     }
+
+
+def test_the_locked_aiohttp_is_the_one_whose_inside_is_known() -> None:
+    assert post.KNOWN, f"compare post.send with ClientSession._request of aiohttp {aiohttp.__version__}"
+
+
+async def test_an_unknown_aiohttp_sends_the_same_in_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append((request.method, request.path_qs, sorted(request.headers.items()), await request.read()))
+        return web.json_response({})
+
+    async with provider(handler) as (client, call):
+        for known in (True, False):
+            monkeypatch.setattr(post, "KNOWN", known)
+            async with client.post(replace(call, body=b'{"a": 1}', beta="assistants=v2")):
+                pass
+    assert seen[0] == seen[1]
 
 
 @pytest.mark.parametrize("size", [2, 64 * 1024])
