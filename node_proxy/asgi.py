@@ -303,6 +303,8 @@ class Exchange:
         """Whether the client has closed the connection, as far as the server knows. To be asked after the body."""
         if self._left is not None:
             return self.gone
+        if (cycle := http1.cycle_of(self._send)) is not None:
+            return cycle.disconnected
         receiving = self._receive()
         try:
             receiving.send(None)  # one step: it answers at once if the connection is closed, else it would wait

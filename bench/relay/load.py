@@ -81,6 +81,7 @@ class Load:
         head = (
             f"POST {url.path.rstrip('/')}/responses HTTP/1.1\r\nhost: {self.host}:{self.port}\r\n"
             "authorization: Bearer %s\r\ncontent-type: application/json\r\n"
+            "x-stainless-retry-count: 0\r\n"  # OpenAI's packages say which try it is
             f"accept: */*\r\ncontent-length: {len(raw)}\r\n\r\n"
         )
         random.Random(7).shuffle(keys)
