@@ -34,9 +34,6 @@ LONGEST_SECONDS = 3600.0
 
 DIDS_IN_MEMORY = 10_000
 
-_RENEWED = 0.01
-"""How often a definition's time is renewed while it is used, as a part of that time."""
-
 FAILURE_SECONDS = 3.0
 """How long a failure to open an assistant is remembered, so that calls don't hammer the stores."""
 
@@ -79,7 +76,6 @@ class _Entry:
     failure: NodeError | None
     until: float
     longest: float
-    renew: float = 0.0
 
 
 class Assets:
@@ -224,8 +220,8 @@ class Assets:
         entry, now = self._entries.get(did), time.monotonic()
         if entry is None or entry.until <= now or entry.source != source:
             return None
-        if entry.failure is None and now >= entry.renew:
-            entry.until, entry.renew = min(now + self._ttl, entry.longest), now + self._ttl * _RENEWED
+        if entry.failure is None:
+            entry.until = min(now + self._ttl, entry.longest)
             self._entries.move_to_end(did)
         return entry
 

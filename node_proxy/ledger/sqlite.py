@@ -169,17 +169,24 @@ class _Disk:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._jobs: SimpleQueue[tuple[asyncio.Future[Any], Callable[..., Any], tuple[Any, ...]] | None] = SimpleQueue()
+        self._ended = False
         self._thread = threading.Thread(target=self._work, name="ledger", daemon=True)
         self._thread.start()
 
     def run(self, job: Callable[..., T], *args: Any) -> asyncio.Future[T]:
-        """Its result; jobs run one after the other. To be awaited to the end: a job can't be called back."""
+        """Its result; jobs run one after the other. To be awaited to the end: a job can't be called back.
+
+        Raises RuntimeError after `end`.
+        """
+        if self._ended:
+            raise RuntimeError("the ledger was closed")
         future: asyncio.Future[T] = self._loop.create_future()
         self._jobs.put((future, job, args))
         return future
 
     def end(self) -> None:
         """Returns when the jobs that wait are done."""
+        self._ended = True
         self._jobs.put(None)
         self._thread.join()
 

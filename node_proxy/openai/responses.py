@@ -76,10 +76,11 @@ class _Call:
 
     async def run(self) -> None:
         prepared, access, turn = self._prepared, self._access, self._turn
-        asked = (
-            access.ask(prepared.body, caller_params=frozenset(prepared.caller_params)) if turn is None else turn.ask()
-        )
         try:
+            if turn is None:
+                asked = access.ask(prepared.body, caller_params=frozenset(prepared.caller_params))
+            else:
+                asked = turn.ask()
             async with asked as answer:
                 if prepared.stream:
                     await self._stream(answer)

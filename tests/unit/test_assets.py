@@ -140,6 +140,14 @@ async def test_no_more_definitions_are_in_memory_than_the_operator_allows(bench:
     assert definitions_alive() <= before + 3
 
 
+async def test_a_definition_in_use_stays_while_others_come_and_go(bench: Bench) -> None:
+    used, *others = [await bench.publish(another(number)) for number in range(1, 8)]
+    first = await bench.assets.open(used)
+    for other in others:
+        await bench.assets.open(other)
+        assert await bench.assets.open(used) is first
+
+
 async def test_definitions_go_when_their_key_does(bench: Bench) -> None:
     did = await bench.publish(sample.metadata())
     await bench.assets.open(did)

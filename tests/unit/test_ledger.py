@@ -218,6 +218,17 @@ async def test_charges_and_budgets_survive_a_restart_and_reservations_do_not(tmp
         assert await ledger.checkpoint() == checkpoint(1)
 
 
+async def test_a_ledger_that_was_closed_writes_nothing_more(tmp_path: Path) -> None:
+    async with open_ledger(str(tmp_path / "ledger.db"), serving=True) as ledger:
+        await ledger.advance(checkpoint(1), [snapshot(ALICE, 100)])
+        hold = await reserve(ledger, ALICE, 1)
+    async with asyncio.timeout(5):
+        with pytest.raises(LedgerFailed):
+            await ledger.capture(hold, 1, None)
+        with pytest.raises(RuntimeError):
+            await ledger.rewind(1, bytes(32))
+
+
 async def test_one_process_serves_from_a_file_and_others_may_look(tmp_path: Path) -> None:
     path = str(tmp_path / "ledger.db")
     async with open_ledger(path, serving=True) as ledger:
