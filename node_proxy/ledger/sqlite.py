@@ -59,8 +59,11 @@ BUSY_SECONDS = 10
 """How long to wait for another process that writes (`nvm-node settle`)."""
 
 MANY = 4
-GATHER_SECONDS = 0.004
-"""While transactions have MANY operations, the next begins this much later: fewer of them, each for more calls."""
+GATHER_SECONDS, PAUSE_SECONDS = 0.004, 0.0005
+"""While transactions have MANY operations, the next begins up to GATHER_SECONDS later: fewer, each for more calls.
+
+Only as long as the event loop has other work, which shows in pauses that end late: else waiting is all that it would do.
+"""
 
 LOGGED = 8_000
 """Pages after which the write-ahead log is copied into the file, 32 MB: the copy shares the disk with the calls.
@@ -523,7 +526,7 @@ class SqliteLedger:
         try:
             while self._waiting:
                 if len(group) >= MANY:
-                    await asyncio.sleep(GATHER_SECONDS)
+                    await self._gather()
                 group, self._waiting = self._waiting, []
                 await self._commit(group)
                 self._logged += 5 + len(group)
@@ -531,6 +534,15 @@ class SqliteLedger:
                     await self._shorten_log()
         finally:
             self._flushing = None
+
+    async def _gather(self) -> None:
+        """See GATHER_SECONDS."""
+        now = self._loop.time
+        ends = now() + GATHER_SECONDS
+        while (began := now()) < ends:
+            await asyncio.sleep(PAUSE_SECONDS)
+            if now() - began < 2 * PAUSE_SECONDS:
+                return
 
     async def _shorten_log(self) -> None:
         """Has the log copied into the file, then the rest that came meanwhile, which is little: the log begins anew."""
