@@ -1,8 +1,9 @@
 """The node's own relay without login, ledger and metering: what those three cost is the node's time less this one's.
 
-`POST /v1/responses` is the node's code as it stands (HTTP, the log line and count of each request, checks of what is
-asked, the provider's dialect and client, heartbeats, the rules of what may be shown). In the place of `Calls`, which
-knows who asks, holds credits and charges, is something that does none of it, for one assistant; usage isn't read.
+`POST /v1/responses` is the node's code as it stands (HTTP, the log line and count of each request, what it remembers of
+it for retries, checks of what is asked, the provider's dialect and client, how long it took and how it ended,
+heartbeats, the rules of what may be shown). In the place of `Calls`, which knows who asks, holds credits and charges,
+is something that does none of it, for one assistant; usage isn't read.
 `python -m bench.relay.own UPSTREAM --port 0` prints its URL.
 """
 
@@ -18,12 +19,14 @@ import uvicorn
 import uvloop
 
 from node_proxy import dialects, logs
+from node_proxy.answers import Answers
 from node_proxy.asgi import Router
 from node_proxy.config import HostPort, Settings
 from node_proxy.dialects import Answer
 from node_proxy.envelope import Asgi, Open, envelope
 from node_proxy.metrics import Metrics
 from node_proxy.openai import responses
+from node_proxy.openai.calls import _Asking
 from node_proxy.openai.face import Face
 from node_proxy.openai.ids import IdMap, safety_identifier
 from node_proxy.relay.provider import ProviderClient, open_provider_client
@@ -37,10 +40,11 @@ SECRET, OWNER, CALLER, NAME = b"bench" * 8, "0x" + "1" * 40, "0x" + "2" * 40, "d
 class Free:
     """Instead of `Calls`."""
 
-    def __init__(self, settings: Settings, provider: ProviderClient, definition: Definition) -> None:
+    def __init__(self, settings: Settings, provider: ProviderClient, definition: Definition, metrics: Metrics) -> None:
         self.settings = settings
         self.provider = provider
         self.definition = definition
+        self.metrics = metrics
 
     async def key(self, _: object) -> None:
         """Everybody may."""
@@ -48,9 +52,9 @@ class Free:
     async def resolve(self, _: object, __: object) -> None:
         """There is one assistant."""
 
-    def access(self, *_: object, **__: object) -> FreeAccess:
+    def access(self, *_: object, facts: dict[str, Any], **__: object) -> FreeAccess:
         """Nothing is held."""
-        return FreeAccess(self.provider, self.definition)
+        return FreeAccess(self, facts)
 
 
 class FreeAccess:
@@ -58,11 +62,12 @@ class FreeAccess:
 
     name, max_credits = NAME, 0
 
-    def __init__(self, provider: ProviderClient, definition: Definition) -> None:
-        self.definition = definition
+    def __init__(self, calls: Free, facts: dict[str, Any]) -> None:
+        self.definition = calls.definition
         self.ids = IdMap(SECRET, OWNER, CALLER, forgetful=True)
         self.safety_identifier = safety_identifier(SECRET, OWNER, CALLER)
-        self._provider = provider
+        self._calls = calls
+        self._facts = facts
 
     async def __aenter__(self) -> FreeAccess:
         return self
@@ -75,14 +80,17 @@ class FreeAccess:
         return Face(self.ids, NAME, echo)
 
     def ask(self, body: dict[str, Any], *, caller_params: frozenset[str]) -> AbstractAsyncContextManager[Answer]:
-        """As the node's, without notes."""
-        return dialects.ask(self._provider, self.definition, body, caller_params=caller_params)
+        """As the node's."""
+        calls = self._calls
+        asked = dialects.ask(calls.provider, self.definition, body, caller_params=caller_params)
+        return _Asking(asked, self._facts, calls.metrics)
 
     async def charge(self, _: object, *, hung_up: bool = False) -> None:
         """It costs nothing."""
 
-    def ended(self, _: str) -> None:
-        """Nothing is counted."""
+    def ended(self, outcome: str) -> None:
+        """As the node's."""
+        self._calls.metrics.outcomes.labels(outcome).inc()
 
 
 def relay(upstream: str, settings: Settings, provider: ProviderClient) -> Asgi:
@@ -91,11 +99,13 @@ def relay(upstream: str, settings: Settings, provider: ProviderClient) -> Asgi:
         base_url=f"{upstream}/v1", api_key=Secret("sk-bench"), model="bench-1", instructions="Answer."
     )
     vars(responses)["read_usage"] = lambda _: None
-    free = cast(Any, Free(settings, provider, definition))
-    surface = responses.Responses(free, history=cast(Any, None), background=cast(Any, None))
+    nothing, metrics = cast(Any, None), Metrics()
+    free = cast(Any, Free(settings, provider, definition, metrics))
+    surface = responses.Responses(free, history=nothing, background=nothing)
     router = Router()
     router.add("POST", "/v1/responses", surface.create)
-    return envelope(router, Metrics(), Open())
+    router.wrap("POST", "/v1/", Answers(kept=nothing, keys=nothing, ledger=nothing, settings=settings).once)
+    return envelope(router, metrics, Open())
 
 
 async def serve(upstream: str, port: int) -> None:

@@ -62,7 +62,7 @@ MANY = 4
 GATHER_SECONDS, PAUSE_SECONDS = 0.004, 0.0005
 """While transactions have MANY operations, the next begins up to GATHER_SECONDS later: fewer, each for more calls.
 
-Only as long as the event loop has other work, which shows in pauses that end late: else waiting is all that it would do.
+Only as long as the event loop has other work, which shows in pauses that end late: else it would do nothing but wait.
 """
 
 LOGGED = 8_000
