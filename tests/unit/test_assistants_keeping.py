@@ -13,8 +13,9 @@ from node_proxy.access.keys import ApiKey
 from node_proxy.errors import ObjectNotFound
 from node_proxy.openai.assistants_api import paging, shapes
 from node_proxy.openai.assistants_api.progress import Progress, tokens
-from node_proxy.openai.assistants_api.record import Record, TakenOver
+from node_proxy.openai.assistants_api.record import NotWaiting, Record, TakenOver
 from node_proxy.openai.assistants_api.runner import new_message
+from node_proxy.openai.assistants_api.running import Running
 from node_proxy.openai.assistants_api.saving import Saver
 from node_proxy.openai.assistants_api.shelf import Shelf, new_id
 from node_proxy.openai.objects import Objects, Stored
@@ -152,6 +153,18 @@ async def test_a_record_that_another_process_owns_is_let_go(shelf: Shelf) -> Non
     with pytest.raises(TakenOver):
         await record.look()
     assert (await shelf.run(stored.parent, stored.id)).data["owner"] == 1 << 30
+
+
+async def test_outputs_for_a_run_that_another_process_has_just_taken_are_refused(shelf: Shelf) -> None:
+    stored = await run(shelf, await thread(shelf))
+    value = stored.data["run"] | {"status": "requires_action", "required_action": {"type": "submit_tool_outputs"}}
+    running = Running.__new__(Running)
+    running.run, running._outputs = value, None
+    running._record = Record(shelf, stored, value, Progress({}), lambda: None)
+    await shelf.change(stored, lambda data: data.update(owner=1 << 30))
+    with pytest.raises(NotWaiting, match="Somebody else goes on"):
+        await running.submit({"call_1": "sun"})
+    assert (value["status"], value["required_action"]) == ("requires_action", {"type": "submit_tool_outputs"})
 
 
 async def test_a_run_of_a_deleted_thread_leaves_nothing_behind(shelf: Shelf) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
+from node_proxy.errors import BadRequest
 from node_proxy.openai.assistants_api import shapes
 from node_proxy.openai.assistants_api.progress import Progress
 from node_proxy.openai.assistants_api.shapes import Json
@@ -15,6 +16,12 @@ from node_proxy.openai.objects import Stored
 
 class TakenOver(Exception):
     """Another process goes on with the run."""
+
+
+class NotWaiting(BadRequest):
+    """The run's status doesn't allow this (HTTP 400)."""
+
+    code = "run_status"
 
 
 class Record:

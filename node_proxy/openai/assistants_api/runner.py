@@ -25,6 +25,7 @@ from node_proxy.errors import (
 from node_proxy.openai.assistants_api import asking, content, shapes, unheld
 from node_proxy.openai.assistants_api.progress import Progress
 from node_proxy.openai.assistants_api.questions import Questions
+from node_proxy.openai.assistants_api.record import NotWaiting
 from node_proxy.openai.assistants_api.running import Running
 from node_proxy.openai.assistants_api.shapes import Json
 from node_proxy.openai.assistants_api.shelf import Shelf, new_id
@@ -298,12 +299,6 @@ class ActiveRun(BadRequest):
     """A run has the thread to itself (HTTP 400)."""
 
     code = "run_active"
-
-
-class NotWaiting(BadRequest):
-    """The run's status doesn't allow this (HTTP 400)."""
-
-    code = "run_status"
 
 
 def new_message(shelf: Shelf, thread: str, asked: Json) -> Stored:

@@ -32,7 +32,7 @@ from node_proxy.openai.assistants_api.audience import DONE, Audience, Stream
 from node_proxy.openai.assistants_api.narration import Narration, Unable
 from node_proxy.openai.assistants_api.progress import Progress, tokens
 from node_proxy.openai.assistants_api.questions import Question, Questions
-from node_proxy.openai.assistants_api.record import Record, TakenOver
+from node_proxy.openai.assistants_api.record import NotWaiting, Record, TakenOver
 from node_proxy.openai.assistants_api.shapes import Json
 from node_proxy.openai.assistants_api.shelf import Shelf, new_id
 from node_proxy.openai.assistants_api.unheld import STOPPED
@@ -140,15 +140,20 @@ class Running:
         return self.run["status"] == "requires_action" and self._outputs is None and self._ending is None
 
     async def submit(self, outputs: dict[str, str]) -> None:
-        """Gives it the outputs that it waits for, by call id; durable when it returns. Raises StorageUnavailable."""
+        """Gives it the outputs that it waits for, by call id; durable when it returns.
+
+        Raises NotWaiting where another process has just been given them, StorageUnavailable.
+        """
         asked = self.run["required_action"]
         self._outputs = outputs
         self.run.update(status="queued", required_action=None)
         try:
             await self._record.save()
-        except BaseException:
+        except BaseException as error:
             self._outputs = None
             self.run.update(status="requires_action", required_action=asked)
+            if isinstance(error, TakenOver):
+                raise NotWaiting("Somebody else goes on with the run just now.") from error
             raise
         self._wake.set()
 

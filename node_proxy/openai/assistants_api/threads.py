@@ -8,7 +8,8 @@ from contextlib import suppress
 from node_proxy.access.keys import ApiKey
 from node_proxy.asgi import Exchange
 from node_proxy.openai.assistants_api import asking, shapes
-from node_proxy.openai.assistants_api.runner import NotWaiting, new_message
+from node_proxy.openai.assistants_api.record import NotWaiting
+from node_proxy.openai.assistants_api.runner import new_message
 from node_proxy.openai.assistants_api.shapes import Json
 from node_proxy.openai.assistants_api.shelf import Shelf, missing, new_id
 from node_proxy.openai.assistants_api.surface import Surface
