@@ -84,12 +84,13 @@ class Answers:
         @wraps(handler)
         def handle(exchange: Exchange) -> Awaitable[None]:
             headers = exchange.headers
-            named = NAME in headers
-            if not named and COUNT not in headers:
-                return handler(exchange)
             if headers.get(b"content-type", JSON)[:10] == b"multipart/":
                 return handler(exchange)  # a file: its body isn't held in memory, and it costs no access
-            return self._named(exchange, handler) if named else self._counted(exchange, handler)
+            if NAME in headers:
+                return self._named(exchange, handler)
+            if COUNT in headers:
+                return self._counted(exchange, handler)
+            return handler(exchange)
 
         return handle
 

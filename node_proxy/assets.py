@@ -171,11 +171,8 @@ class Assets:
 
     async def open(self, did: Did) -> Assistant:
         """The assistant as its builder defined it last. Raises AssetNotFound, AssetUnusable, Unavailable."""
-        try:
-            record = await self._records.asset(did)
-        except NvmError as error:
-            raise _no_chain() from error
-        source = record.metadata, record.owner
+        record = await self.record(did)
+        source = (record.metadata, record.owner)
         entry = self._fresh(did, source)
         if entry is None:
             async with self._opening.setdefault(did, asyncio.Lock()):
@@ -186,13 +183,12 @@ class Assets:
             self._opening.pop(did, None)
         if entry.failure is not None:
             raise entry.failure.with_traceback(None)
-        assistant = entry.assistant
-        assert assistant is not None
-        if assistant.expires and assistant.expires <= time.time():
+        assert entry.assistant is not None
+        if entry.assistant.expires and entry.assistant.expires <= time.time():
             raise AssetUnusable(
                 "This assistant can't run: its builder's secret has expired and has to be sealed again."
             )
-        return assistant
+        return entry.assistant
 
     def forget(self) -> None:
         """Drops all definitions from memory."""
@@ -218,7 +214,7 @@ class Assets:
 
     def _fresh(self, did: Did, source: tuple[Cid, str]) -> _Entry | None:
         entry, now = self._entries.get(did), time.monotonic()
-        if entry is None or entry.until <= now or entry.source != source:
+        if entry is None or entry.source != source or entry.until <= now:
             return None
         if entry.failure is None:
             entry.until = min(now + self._ttl, entry.longest)

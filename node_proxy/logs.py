@@ -120,10 +120,7 @@ class _Output:
 
     def write_soon(self, text: str) -> None:
         """Written within Lines.SECONDS; at once where no event loop would come back to it."""
-        if len(self._texts) < self.MOST:
-            self._texts.append(text)
-        else:
-            self._dropped += 1
+        self.write(text)
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:

@@ -118,10 +118,8 @@ class Metrics:
         if known is None:
             tally, spread = self.requests.labels(route, str(status)), self.seconds.labels(route)
             known = self._routes[route, status] = tally, spread
-        tally, spread = known
-        tally.value += 1
-        spread.counts[bisect_left(_SECONDS, seconds)] += 1
-        spread.total += seconds
+        known[0].value += 1
+        known[1].observe(seconds)
 
     def gauge(self, name: str, doc: str, read: Callable[[], float]) -> None:
         """A number that is read when somebody asks."""

@@ -47,7 +47,7 @@ class ChainRecords:
 
     async def asset(self, did: Did) -> Asset:
         """Raises AssetNotFound, NvmError."""
-        return self._view.record(did) or (await self._view.describe(did)).asset
+        return (await self._view.describe(did)).asset
 
     async def served(self) -> Sequence[Did]:
         """Those that name this node or once did, up to the last block worked in; those known without a chain."""

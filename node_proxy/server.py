@@ -15,6 +15,7 @@ import uvicorn
 from node_proxy import logs
 from node_proxy.app import build_app
 from node_proxy.config import HostPort, Settings
+from node_proxy.envelope import Asgi
 from node_proxy.services import Services, open_services
 from nvm_chain.errors import NvmError
 
@@ -120,10 +121,10 @@ def calm_collector() -> None:
     gc.set_threshold(10_000, 20, 50)
 
 
-def _server(services: Services, listener: socket.socket, announce: Callable[[str], None]) -> _Server:
-    settings = services.settings
-    config = uvicorn.Config(
-        build_app(services),
+def http(app: Asgi, settings: Settings) -> uvicorn.Config:
+    """How the node speaks HTTP."""
+    return uvicorn.Config(
+        app,
         http="httptools",
         ws="none",
         lifespan="off",
@@ -134,4 +135,8 @@ def _server(services: Services, listener: socket.socket, announce: Callable[[str
         timeout_keep_alive=75,
         timeout_graceful_shutdown=max(1, int(settings.shutdown_grace)),
     )
+
+
+def _server(services: Services, listener: socket.socket, announce: Callable[[str], None]) -> _Server:
+    config = http(build_app(services), services.settings)
     return _Server(config, lambda: announce(f"http://{bound(listener)}"))

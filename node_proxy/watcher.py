@@ -28,7 +28,6 @@ from node_proxy.admission import Way
 from node_proxy.errors import AssetNotFound, NotServed
 from node_proxy.ledger.base import AccountId, Applied, BatchState, Checkpoint, Ledger, LedgerError, Snapshot
 from nvm_chain.abi import Event
-from nvm_chain.assets import Asset
 from nvm_chain.chain import BlockHeader, Chain, topic
 from nvm_chain.deployments import Deployment
 from nvm_chain.did import Did
@@ -389,11 +388,6 @@ class ChainView:
         ]
 
     # --------------------------------------------------------------------------------------------------------- assets
-
-    def record(self, did: Did) -> Asset | None:
-        """The asset's record where it is known without asking."""
-        known = self._assets.get(did)
-        return None if known is None or known.view is None else known.view.asset
 
     async def describe(self, did: Did) -> AssetView:
         """The asset's record with its offers, plans and nodes. Raises AssetNotFound, NvmError."""

@@ -30,7 +30,7 @@ from node_proxy.openai.calls import _Asking
 from node_proxy.openai.face import Face
 from node_proxy.openai.ids import IdMap, safety_identifier
 from node_proxy.relay.provider import ProviderClient, open_provider_client
-from node_proxy.server import calm_collector
+from node_proxy.server import calm_collector, http
 from nvm_chain.definition import Definition
 from nvm_chain.secret import Secret
 
@@ -116,16 +116,7 @@ async def serve(upstream: str, port: int) -> None:
         rpc_url="http://127.0.0.1:1", chain_id=1, allow_local_providers=(HostPort(at.hostname or "", at.port or 80),)
     )
     async with open_provider_client(settings) as provider:
-        config = uvicorn.Config(
-            relay(upstream, settings, provider),
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            proxy_headers=False,
-        )
+        config = http(relay(upstream, settings, provider), settings)
         print(f"listening on http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
         calm_collector()
         await uvicorn.Server(config).serve(sockets=[listener])

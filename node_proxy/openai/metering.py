@@ -16,21 +16,24 @@ def read_usage(response: Mapping[str, Any]) -> Usage | None:
     if not isinstance(usage, dict):
         return None
     given, taken = usage.get("input_tokens_details"), usage.get("output_tokens_details")
-    cached = given.get("cached_tokens") if type(given) is dict else None
-    reasoning = taken.get("reasoning_tokens") if type(taken) is dict else None
     output = response.get("output")
     tools: dict[str, int] = {}
-    for item in output if type(output) is list else ():
-        kind = item.get("type") if type(item) is dict else None
-        if kind != "message" and type(kind) is str and kind.endswith("_call") and kind not in _CALLERS_OWN:
+    for item in output if isinstance(output, list) else []:
+        kind = item.get("type") if isinstance(item, dict) else None
+        if isinstance(kind, str) and kind.endswith("_call") and kind not in _CALLERS_OWN:
             tools[kind] = tools.get(kind, 0) + 1
     try:
         return Usage(
-            usage["input_tokens"],
-            0 if cached is None else cached,
-            usage["output_tokens"],
-            0 if reasoning is None else reasoning,
-            tools,
+            input_tokens=usage["input_tokens"],
+            cached_tokens=_detail(given, "cached_tokens"),
+            output_tokens=usage["output_tokens"],
+            reasoning_tokens=_detail(taken, "reasoning_tokens"),
+            tool_calls=tools,
         )
     except (KeyError, ValueError):
         return None
+
+
+def _detail(details: object, name: str) -> Any:
+    value = details.get(name) if isinstance(details, dict) else None
+    return 0 if value is None else value

@@ -102,8 +102,7 @@ class _Call:
         shown = self._face.response(value)
         body = orjson.dumps(shown)
         exchange, access = self._exchange, self._access
-        if exchange.tape is not None:
-            await exchange.promise(body)
+        await exchange.promise(body)
         charge = None if status == "failed" else await access.charge(read_usage(value))
         if self._turn is not None:
             await self._turn.keep(shown, value)
@@ -138,8 +137,7 @@ class _Call:
         shown = self._face.event(value)
         end = sse.event(kind, shown)
         exchange, access, charge = self._exchange, self._access, None
-        if exchange.tape is not None:
-            await exchange.promise(end)
+        await exchange.promise(end)
         if kind != "response.failed":
             charge = await access.charge(read_usage(response), hung_up=exchange.gone)
         if self._turn is not None and shown is not None:

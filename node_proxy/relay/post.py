@@ -40,8 +40,6 @@ class _Post(aiohttp.ClientRequest):
         self.headers[hdrs.CONTENT_LENGTH] = str(len(body))
         self.proxy = self.proxy_auth = self.proxy_headers = self.server_hostname = None
         self._ssl = True
-        self._timer = _NO_TIMER
-        self._traces = []
         self._whole = body
 
     async def send(self, conn: Any) -> aiohttp.ClientResponse:

@@ -198,6 +198,13 @@ async def provider(handler: Handler, **limits: object) -> AsyncIterator[tuple[Pr
         await runner.cleanup()
 
 
+async def stream(request: web.Request) -> web.StreamResponse:
+    """The beginning of an event stream."""
+    response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+    await response.prepare(request)
+    return response
+
+
 async def ask(handler: Handler, **limits: object) -> dict[str, object]:
     async with provider(handler, **limits) as (client, call), client.post(call) as answer:
         return await answer.json()
@@ -465,8 +472,7 @@ async def test_events_come_as_they_are_sent() -> None:
     gate = asyncio.Event()
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
-        await response.prepare(request)
+        response = await stream(request)
         await response.write(b"data: 1\n\n")
         await gate.wait()
         await response.write(b"data: 2\n\n")
@@ -485,8 +491,7 @@ async def test_pieces_that_follow_each_other_at_once_are_read_together(monkeypat
     heard = asyncio.Event()
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
-        await response.prepare(request)
+        response = await stream(request)
         await response.write(b"data: 1\n\n")
         await heard.wait()
         for number in (2, 3, 4):
@@ -504,8 +509,7 @@ async def test_pieces_that_follow_each_other_at_once_are_read_together(monkeypat
 
 async def test_what_came_before_a_connection_broke_is_passed_on() -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
-        await response.prepare(request)
+        response = await stream(request)
         await response.write(b"data: 1\n\n")
         await asyncio.sleep(0.05)  # so that it is read alone
         await response.write(b"data: 2\n\ndata: 3\n\ndata: 4")
@@ -528,8 +532,7 @@ async def test_what_came_before_a_connection_broke_is_passed_on() -> None:
 
 async def test_a_stream_that_never_ends_an_event_is_cut_off() -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
-        await response.prepare(request)
+        response = await stream(request)
         for _ in range(100):
             await response.write(b"data: " + b"x" * 1000)
         return response
