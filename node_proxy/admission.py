@@ -12,7 +12,7 @@ looked up on the chain once more before the answer is no.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -91,10 +91,10 @@ class Reservation:
     """Credits held for one call. An async context manager: leaves nothing reserved behind.
 
     min_credits, max_credits: what the call may cost under the plan that was chosen (0 and 0 on a time plan, whose
-    charges say that 0 credits are left).
+    charges say that 0 credits are left). open: until it is captured.
     """
 
-    __slots__ = ("_hold", "_ledger", "did", "max_credits", "min_credits", "time_plan")
+    __slots__ = ("_hold", "_ledger", "did", "max_credits", "min_credits", "open", "time_plan")
 
     def __init__(self, ledger: Ledger, hold: Hold, did: Did, way: Way) -> None:
         self._ledger = ledger
@@ -103,6 +103,7 @@ class Reservation:
         self.min_credits = way.min_credits
         self.max_credits = way.max_credits
         self.time_plan = way.time_plan
+        self.open = True
 
     @property
     def id(self) -> str:
@@ -124,15 +125,16 @@ class Reservation:
             raise ValueError(f"{credits} credits are outside of the offer's [{self.min_credits}, {self.max_credits}]")
         try:
             made = await self._ledger.capture(self._hold, credits, None if usage is None else usage.counts(), flags)
-            return Charge(made.id, made.credits, 0) if self.time_plan else made
         except LedgerFailed as error:
             raise LedgerUnavailable(
                 "The charge couldn't be written down, so the answer was stopped. Try again."
             ) from error
+        self.open = False
+        return Charge(made.id, made.credits, 0) if self.time_plan else made
 
-    async def release(self) -> None:
+    def release(self) -> Coroutine[Any, Any, None]:
         """Not charged. Does nothing after capture."""
-        await self._ledger.release(self._hold)
+        return self._ledger.release(self._hold)
 
     async def __aenter__(self) -> Reservation:
         return self

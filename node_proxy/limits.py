@@ -52,28 +52,26 @@ class Limits:
                 f"{ours} calls of {key.subscriber} are running already, over all of its keys; wait for one to end.",
                 retry_after=1,
             )
-        self._check_room()  # before the ledger and the chain are asked
+        if self.running >= self._most:  # before the ledger and the chain are asked
+            raise _busy()
         if self._per_minute is not None:
             self._take(key.subscriber, self._per_minute)
         self._keys[key.id], self._subscribers[key.subscriber] = mine + 1, ours + 1
 
     def enter(self) -> None:
         """A call is let in; `leave` ends it. Raises TooManyRequests where the node is full."""
-        self._check_room()
+        if self.running >= self._most:
+            raise _busy()
         self.running += 1
 
     def leave(self, key: ApiKey, *, entered: bool) -> None:
         """A call has ended, or was refused. entered: whether it had been let in."""
         self.running -= entered
         for counts, name in ((self._keys, key.id), (self._subscribers, key.subscriber)):
-            if counts[name] == 1:
-                del counts[name]
+            if left := counts[name] - 1:
+                counts[name] = left
             else:
-                counts[name] -= 1
-
-    def _check_room(self) -> None:
-        if self.running >= self._most:
-            raise TooManyRequests("The node is busy; try again in a moment.", retry_after=1)
+                del counts[name]
 
     def _take(self, subscriber: str, per_minute: int) -> None:
         now, each = self._now(), 60 / per_minute
@@ -98,3 +96,7 @@ class Limits:
             latest = sorted(kept.items(), key=lambda pair: pair[1].at)[len(kept) // 2 :]
             kept = dict(latest)
         self._buckets = kept
+
+
+def _busy() -> TooManyRequests:
+    return TooManyRequests("The node is busy; try again in a moment.", retry_after=1)

@@ -69,6 +69,9 @@ class Did:
             chars.append(_BASE62[digit])
         return "asst_" + "".join(chars)
 
+    def __hash__(self) -> int:
+        return hash(self.value)
+
     def __str__(self) -> str:
         return PREFIX + self.value.hex()
 

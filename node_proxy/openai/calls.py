@@ -80,16 +80,16 @@ class Calls:
         exchange.facts["key"] = key.id
         return key
 
-    async def resolve(self, name: object, key: ApiKey) -> Did:
+    def resolve(self, name: object, key: ApiKey) -> Coroutine[Any, Any, Did]:
         """The assistant that `model` or `assistant_id` names: a DID, an `asst_…` id, or implied by the key.
 
         Raises InvalidValue (400), NotYours (403), AssetNotFound (404), ChainTooStale (503).
         """
-        return await self._assets.resolve(name, key)
+        return self._assets.resolve(name, key)
 
-    async def open(self, did: Did) -> Assistant:
+    def open(self, did: Did) -> Coroutine[Any, Any, Assistant]:
         """The assistant as its builder defined it last. Raises AssetNotFound, AssetUnusable, Unavailable."""
-        return await self._assets.open(did)
+        return self._assets.open(did)
 
     def access(self, key: ApiKey, did: Did, *, request_id: str, facts: dict[str, Any]) -> Accessing:
         """A place among the calls in flight, credits held, the assistant opened. Leaves nothing reserved.
@@ -143,8 +143,8 @@ class Accessing:
         if self._handed_over:
             return
         try:
-            if self._reservation is not None:
-                await self._reservation.release()
+            if (held := self._reservation) is not None and held.open:
+                await held.release()
         finally:
             self._calls._limits.leave(self._key, entered=self._entered)
 
