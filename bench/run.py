@@ -2,6 +2,9 @@
 
 Machines differ and are noisy: nothing here is asserted, rounds are interleaved, and what counts are the ratios within
 one run. The node, or what it is compared with, has one core; the provider and the load generator have the other.
+
+A machine shared with others is a third slower for some seconds and then again not. So the node and our own relays take
+turns of a second, and a ratio to one of them is the median over pairs of turns that are next to each other.
 """
 
 from __future__ import annotations
@@ -32,6 +35,8 @@ OUT = ROOT / "build" / "bench.json"
 CONNECTIONS = 32
 PACE_MS = 20.0
 CREDITS = 2**40
+TURN_SECONDS = 1.0
+WARMUP, TURN_WARMUP = "2", "0.5"
 
 
 class Bench:
@@ -56,22 +61,44 @@ class Bench:
             raise RuntimeError(f"{target.name} answered {result['errors']} calls wrongly: {result.get('first_error')}")
         return result
 
-    async def throughput(self, everything: list[Target]) -> None:
-        """Closed loop: answers and streams a second."""
+    async def throughput(self, close: list[Target], others: list[Target]) -> None:
+        """Closed loop: answers and streams a second. close: the node, and the relays that it takes turns with."""
         runs: dict[str, list[dict[str, Any]]] = {}
+
+        async def measure(target: Target, kind: str, *options: str, seconds: float | None = None) -> None:
+            # LiteLLM needs longer for 32 streams at once than a measurement lasts.
+            few = target.name == "litellm" and kind == "streams"
+            options += ("--connections", "8" if few else str(CONNECTIONS), *(["--stream"] if kind == "streams" else []))
+            result = await self.load(target, *options, seconds=seconds)
+            runs.setdefault(f"{target.name}_{kind}", []).append(result)
+            say(f"{target.name:15} {kind:8} {result['per_second']:>10,.1f}/s  {result['cpu_us']:>8} µs CPU")
+
         for _ in range(self.rounds):
-            for target in everything:
-                for kind in ("rps", "streams"):
-                    # LiteLLM needs longer for 32 streams at once than a measurement lasts.
-                    few = target.name == "litellm" and kind == "streams"
-                    options = ["--connections", "8" if few else str(CONNECTIONS)]
-                    options += ["--stream"] if kind == "streams" else []
-                    result = await self.load(target, *options)
-                    runs.setdefault(f"{target.name}_{kind}", []).append(result)
-                    say(f"{target.name:9} {kind:8} {result['per_second']:>10,.1f}/s  {result['cpu_us']:>8} µs CPU")
+            for kind in ("rps", "streams"):
+                for turn in range(max(1, round(self.seconds / TURN_SECONDS))):
+                    for target in close if turn % 2 else reversed(close):
+                        warmup = TURN_WARMUP if turn else WARMUP  # long, after a rest
+                        await measure(target, kind, "--warmup", warmup, seconds=TURN_SECONDS)
+                for target in others:
+                    await measure(target, kind)
         for name, results in runs.items():
             self.figures[name] = statistics.median(r["per_second"] for r in results)
             self.figures[f"{name}_cpu_us"] = statistics.median(r["cpu_us"] for r in results)
+        for other in close:
+            if other.name != "node":
+                for kind in ("rps", "streams"):
+                    self.pairs(kind, other.name, runs[f"node_{kind}"], runs[f"{other.name}_{kind}"])
+
+    def pairs(self, kind: str, other: str, node: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> None:
+        """The node's share of what another one does, turn by turn."""
+        shares = [mine["per_second"] / its["per_second"] for mine, its in zip(node, theirs, strict=True)]
+        name = f"node_{kind}_x_{other}"
+        self.figures[name] = round(statistics.median(shares), 3)
+        if len(shares) > 1:
+            lower, _, upper = (round(share, 3) for share in statistics.quantiles(shares, n=4))
+            self.figures |= {f"{name}_lower_quartile": lower, f"{name}_upper_quartile": upper}
+        cpu = [its["cpu_us"] / mine["cpu_us"] for mine, its in zip(node, theirs, strict=True)]
+        self.figures[f"{other}_{kind}_cpu_share"] = round(statistics.median(cpu), 3)
 
     async def latency(self, node: Target, direct: Target, folder: Path) -> None:
         """Open loop at 30 % of the node's own throughput: what it adds to an answer.
@@ -153,21 +180,18 @@ async def main(args: argparse.Namespace) -> None:
             await world.login(subscriber, node=shared),
             str(far.did),
         )
-        everything = [
-            Target("direct", f"{provider}/v1", ()),
-            await stack.enter_async_context(targets.relay("bare", folder, provider)),
-            await stack.enter_async_context(targets.relay("own", folder, provider)),
-            node,
-            on_postgresql,
-        ]
-        everything += filter(None, [await stack.enter_async_context(targets.nginx(folder, provider))])
+        direct = Target("direct", f"{provider}/v1", ())
+        bare = await stack.enter_async_context(targets.relay("bare", folder, provider))
+        own = await stack.enter_async_context(targets.relay("own", folder, provider))
+        others = [direct, on_postgresql]
+        others += filter(None, [await stack.enter_async_context(targets.nginx(folder, provider))])
         if not args.quick:
-            everything += filter(None, [await stack.enter_async_context(targets.litellm(folder, provider))])
+            others += filter(None, [await stack.enter_async_context(targets.litellm(folder, provider))])
 
         # What reads the processes' output would else take turns with the relay on its core.
         pin(os.getpid(), targets.LOAD_CORE)
-        await bench.throughput(everything)
-        await bench.latency(node, everything[0], folder)
+        await bench.throughput([bare, own, node], others)
+        await bench.latency(node, direct, folder)
         kept = await bench.load(node, "--connections", str(CONNECTIONS), "--store")
         bench.figures |= {"node_stored_rps": kept["per_second"], "node_stored_rps_cpu_us": kept["cpu_us"]}
         await bench.events(Target("node", base, (pid,), key, str(slow.did)), Target("direct", f"{paced}/v1", ()))
@@ -206,8 +230,8 @@ async def startup(node: NodeProcess, rounds: int) -> float:
 
 
 def ratios(figures: dict[str, Any]) -> None:
-    """What can be compared from machine to machine."""
-    for other in ("bare", "own", "litellm", "nginx"):
+    """What can be compared from machine to machine, besides `Bench.pairs`."""
+    for other in ("litellm", "nginx"):
         for kind in ("rps", "streams"):
             if figures.get(f"{other}_{kind}"):
                 figures[f"node_{kind}_x_{other}"] = round(figures[f"node_{kind}"] / figures[f"{other}_{kind}"], 3)

@@ -29,6 +29,7 @@ from node_proxy.openai import responses
 from node_proxy.openai.calls import _Asking
 from node_proxy.openai.face import Face
 from node_proxy.openai.ids import IdMap, safety_identifier
+from node_proxy.openai.upstream import keeps_state
 from node_proxy.relay.provider import ProviderClient, open_provider_client
 from node_proxy.server import calm_collector, http
 from nvm_chain.definition import Definition
@@ -64,7 +65,7 @@ class FreeAccess:
 
     def __init__(self, calls: Free, facts: dict[str, Any]) -> None:
         self.definition = calls.definition
-        self.ids = IdMap(SECRET, OWNER, CALLER, forgetful=True)
+        self.ids = IdMap(SECRET, OWNER, CALLER, forgetful=not keeps_state(calls.definition))
         self.safety_identifier = safety_identifier(SECRET, OWNER, CALLER)
         self._calls = calls
         self._facts = facts
