@@ -3,8 +3,9 @@
 Machines differ and are noisy: nothing here is asserted, rounds are interleaved, and what counts are the ratios within
 one run. The node, or what it is compared with, has one core; the provider and the load generator have the other.
 
-A machine shared with others is a third slower for some seconds and then again not. So the node and our own relays take
-turns of a second, and a ratio to one of them is the median over pairs of turns that are next to each other.
+A machine shared with others is half as fast for some seconds and then again not. So the node and our own relays take
+turns of a second, and a ratio to one of them is the median over pairs of turns that are next to each other. How steady
+the machine was is written down too (`machine.core_speed`, `machine.stolen`).
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class Bench:
         self.seconds = seconds
         self.rounds = rounds
         self.figures: dict[str, Any] = {}
+        self.speeds: list[float] = []
 
     async def load(self, target: Target, *options: str, seconds: float | None = None) -> dict[str, Any]:
         """One run of the load generator. `cpu_us`: the relay's processor time per call, microseconds."""
@@ -76,6 +78,7 @@ class Bench:
         for _ in range(self.rounds):
             for kind in ("rps", "streams"):
                 for turn in range(max(1, round(self.seconds / TURN_SECONDS))):
+                    self.speeds.append(core_speed())
                     for target in close if turn % 2 else reversed(close):
                         warmup = TURN_WARMUP if turn else WARMUP  # long, after a rest
                         await measure(target, kind, "--warmup", warmup, seconds=TURN_SECONDS)
@@ -135,7 +138,7 @@ class Bench:
 
 async def main(args: argparse.Namespace) -> None:
     """Measures, prints, writes."""
-    bench = Bench(args.seconds, args.rounds)
+    bench, stolen = Bench(args.seconds, args.rounds), stolen_seconds()
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nvm-bench-")))
         provider = await stack.enter_async_context(targets.upstream(folder))
@@ -197,6 +200,8 @@ async def main(args: argparse.Namespace) -> None:
         await bench.events(Target("node", base, (pid,), key, str(slow.did)), Target("direct", f"{paced}/v1", ()))
         bench.figures["node_resident_mb"] = resident_mb((pid,))
 
+    bench.figures["machine"] = machine(bench.speeds, stolen)
+
     say("what sealing, login and resolving cost …")
     bench.figures |= await crypto.figures()
     say("how the ledger's cost grows …")
@@ -240,17 +245,42 @@ def ratios(figures: dict[str, Any]) -> None:
                 figures[f"{other}_{kind}_cpu_share"] = round(share, 3)
 
 
-def write(figures: dict[str, Any]) -> None:
-    """build/bench.json, and a table on the terminal."""
+def core_speed() -> float:
+    """Millions of steps of a loop a second on the relay's core, over 20 ms. A neighbour on the same core halves it."""
+    pin(os.getpid(), targets.RELAY_CORE)
+    began, steps = time.perf_counter(), 0
+    while (took := time.perf_counter() - began) < 0.02:
+        steps += 1
+    pin(os.getpid(), targets.LOAD_CORE)
+    return round(steps / took / 1e6, 2)
+
+
+def stolen_seconds() -> float:
+    """What the hypervisor took of all cores for others since the start, as far as it says; 0 where nobody does."""
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    except OSError:
+        return 0.0
+    return int(fields[8]) / os.sysconf("SC_CLK_TCK")
+
+
+def machine(speeds: list[float], stolen_before: float) -> dict[str, Any]:
+    """What was measured on, and how steady it was."""
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    figures["machine"] = {
+    return {
         "cpus": os.cpu_count(),
         "python": platform.python_version(),
         "system": platform.system(),
         "commit": commit.stdout.strip(),
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "date": time.strftime("%Y-%m-%d"),
+        "core_speed": {"lowest": min(speeds), "median": statistics.median(speeds), "highest": max(speeds)},
+        "stolen": round(stolen_seconds() - stolen_before, 2),
     }
+
+
+def write(figures: dict[str, Any]) -> None:
+    """build/bench.json, and a table on the terminal."""
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps(figures, indent=1) + "\n")
     for name, value in figures.items():
