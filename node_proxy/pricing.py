@@ -4,30 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 from nvm_chain.pricing import MICRO, Pricing
 
 USAGE_MISSING = "usage_missing"
 """Flag of a charge whose provider didn't say what was used: it costs the offer's minimum."""
 
+_COUNTS = ("input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")
 _LIMIT = 2**63
-_NONE: Mapping[str, int] = MappingProxyType({})
 
 
-class _Counts(NamedTuple):
-    input_tokens: int
-    cached_tokens: int
-    output_tokens: int
-    reasoning_tokens: int
-    tool_calls: Mapping[str, int]
-
-
-_TOKENS = _Counts._fields[:4]
-
-
-class Usage(_Counts):
+@dataclass(frozen=True, slots=True)
+class Usage:
     """What the provider counted for one answer, over all its provider calls.
 
     input_tokens includes cached_tokens, output_tokens includes reasoning_tokens, as in OpenAI's usage object.
@@ -35,25 +24,21 @@ class Usage(_Counts):
     Raises ValueError for anything that isn't a whole number from 0 to 2^63 - 1.
     """
 
-    __slots__ = ()
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    tool_calls: Mapping[str, int] = field(default_factory=dict)
 
-    def __new__(
-        cls,
-        input_tokens: int = 0,
-        cached_tokens: int = 0,
-        output_tokens: int = 0,
-        reasoning_tokens: int = 0,
-        tool_calls: Mapping[str, int] = _NONE,
-    ) -> Usage:
-        counts = input_tokens, cached_tokens, output_tokens, reasoning_tokens
+    def __post_init__(self) -> None:
+        counts = self._counts
         if {*map(type, counts)} != {int} or min(counts) < 0 or max(counts) >= _LIMIT:
-            for name, value in zip(_TOKENS, counts, strict=True):
+            for name, value in zip(_COUNTS, counts, strict=True):
                 _check(name, value)
-        for kind, calls in tool_calls.items():
+        for kind, calls in self.tool_calls.items():
             _check(f"tool_calls.{kind}", calls)
-        return tuple.__new__(cls, (*counts, tool_calls))
 
-    def __add__(self, other: Usage) -> Usage:  # type: ignore[override]
+    def __add__(self, other: Usage) -> Usage:
         """The usage of two provider calls that gave one answer."""
         return Usage(
             self.input_tokens + other.input_tokens,
@@ -65,11 +50,12 @@ class Usage(_Counts):
 
     def counts(self) -> dict[str, int]:
         """The counts that aren't zero, by name, as the ledger keeps them; tool calls as `tool_calls.<type>`."""
-        counts = {name: count for name, count in zip(_TOKENS, self[:4], strict=True) if count}
-        for kind, calls in self.tool_calls.items():
-            if calls:
-                counts[f"tool_calls.{kind}"] = calls
-        return counts
+        counts = {name: value for name, value in zip(_COUNTS, self._counts, strict=True) if value}
+        return counts | {f"tool_calls.{kind}": calls for kind, calls in self.tool_calls.items() if calls}
+
+    @property
+    def _counts(self) -> tuple[int, ...]:
+        return self.input_tokens, self.cached_tokens, self.output_tokens, self.reasoning_tokens
 
 
 def micro_credits(usage: Usage, pricing: Pricing) -> int:
