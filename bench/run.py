@@ -4,8 +4,8 @@ Machines differ and are noisy: nothing here is asserted, rounds are interleaved,
 one run. The node, or what it is compared with, has one core; the provider and the load generator have the other.
 
 A machine shared with others is half as fast for some seconds and then again not. So the node and our own relays take
-turns of a second, and a ratio to one of them is the median over pairs of turns that are next to each other. How steady
-the machine was is written down too (`machine.core_speed`, `machine.stolen`).
+turns of a second, and a ratio to one of them is the median over the turns. Ratios to others are those of medians. How
+steady the machine was is written down too (`machine.core_speed`, `machine.stolen`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ WARMUP, TURN_WARMUP = "2", "0.5"
 
 
 class Bench:
-    """seconds: length of one measurement. rounds: how often each is repeated, interleaved."""
+    """seconds: how long each is measured in a round, those that take turns in several. rounds: interleaved."""
 
     def __init__(self, seconds: float, rounds: int) -> None:
         self.seconds = seconds
@@ -75,11 +75,11 @@ class Bench:
             runs.setdefault(f"{target.name}_{kind}", []).append(result)
             say(f"{target.name:15} {kind:8} {result['per_second']:>10,.1f}/s  {result['cpu_us']:>8} µs CPU")
 
-        for _ in range(self.rounds):
+        for number in range(self.rounds):
             for kind in ("rps", "streams"):
                 for turn in range(max(1, round(self.seconds / TURN_SECONDS))):
                     self.speeds.append(core_speed())
-                    for target in close if turn % 2 else reversed(close):
+                    for target in close if (number + turn) % 2 else reversed(close):
                         warmup = TURN_WARMUP if turn else WARMUP  # long, after a rest
                         await measure(target, kind, "--warmup", warmup, seconds=TURN_SECONDS)
                 for target in others:
@@ -94,13 +94,14 @@ class Bench:
 
     def pairs(self, kind: str, other: str, node: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> None:
         """The node's share of what another one does, turn by turn."""
-        shares = [mine["per_second"] / its["per_second"] for mine, its in zip(node, theirs, strict=True)]
+        both = [pair for pair in zip(node, theirs, strict=True) if all(one["requests"] for one in pair)]
+        shares = [mine["per_second"] / its["per_second"] for mine, its in both]
         name = f"node_{kind}_x_{other}"
         self.figures[name] = round(statistics.median(shares), 3)
         if len(shares) > 1:
-            lower, _, upper = (round(share, 3) for share in statistics.quantiles(shares, n=4))
+            lower, _, upper = (round(share, 3) for share in statistics.quantiles(shares, n=4, method="inclusive"))
             self.figures |= {f"{name}_lower_quartile": lower, f"{name}_upper_quartile": upper}
-        cpu = [its["cpu_us"] / mine["cpu_us"] for mine, its in zip(node, theirs, strict=True)]
+        cpu = [its["cpu_us"] / mine["cpu_us"] for mine, its in both]
         self.figures[f"{other}_{kind}_cpu_share"] = round(statistics.median(cpu), 3)
 
     async def latency(self, node: Target, direct: Target, folder: Path) -> None:
@@ -296,7 +297,7 @@ def say(text: str) -> None:
 if __name__ == "__main__":
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else every process compiles its modules first
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=5.0, help="length of one measurement")
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long each is measured in a round")
     parser.add_argument("--rounds", type=int, default=3, help="repetitions, interleaved")
     parser.add_argument("--quick", action="store_true", help="without LiteLLM, and with smaller ledgers")
     asyncio.run(main(parser.parse_args()))

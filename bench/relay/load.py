@@ -116,33 +116,48 @@ class Load:
             connection.send(now)
 
     async def run(self) -> dict[str, object]:
-        """Runs for the given time, warm-up excluded."""
+        """Runs for the given time, warm-up excluded.
+
+        In closed loop the warm-up goes on into what is counted: begun anew, all calls would come at the same time and
+        leave what is under way at the end uncounted.
+        """
         loop = asyncio.get_running_loop()
         connections: list[Connection] = []
         for _ in range(self.args.connections):
             _, protocol = await loop.create_connection(lambda: Connection(self), self.host, self.port)
             connections.append(protocol)
-        for seconds in (self.args.warmup, self.args.seconds):
-            self.latencies, self.event_delays, self.errors = [], [], 0
-            begin, used = time.monotonic_ns(), cpu_seconds(self.pids)
+        warmup, seconds = self.args.warmup, self.args.seconds
+        if self.args.rate:
+            self.stop_at = time.monotonic_ns() + int(warmup * 1e9)
+            await self.open_loop(connections)
+            await self.come_home(connections)
+        else:
+            self.stop_at = time.monotonic_ns() + int((warmup + seconds) * 1e9)
+            for connection in connections:
+                connection.send(time.monotonic_ns())
+            await asyncio.sleep(warmup)
+        self.latencies, self.event_delays, self.errors = [], [], 0
+        begin, used = time.monotonic_ns(), cpu_seconds(self.pids)
+        if self.args.rate:
             self.stop_at = begin + int(seconds * 1e9)
-            if self.args.rate:
-                await self.open_loop(connections, begin)
-            else:
-                for connection in connections:
-                    connection.send(time.monotonic_ns())
-                await asyncio.sleep(seconds)
-            elapsed, self.used = (time.monotonic_ns() - begin) / 1e9, cpu_seconds(self.pids) - used
-            counted, delays, errors = list(self.latencies), list(self.event_delays), self.errors
-            for _ in range(600):  # let what is under way come home, so that the next phase starts idle
-                if not any(c.busy for c in connections):
-                    break
-                await asyncio.sleep(0.05)
+            await self.open_loop(connections)
+        else:
+            await asyncio.sleep((self.stop_at - begin) / 1e9)
+        elapsed, self.used = (time.monotonic_ns() - begin) / 1e9, cpu_seconds(self.pids) - used
+        counted, delays, errors = list(self.latencies), list(self.event_delays), self.errors
+        await self.come_home(connections)
         return self.report(counted, delays, errors, elapsed)
 
-    async def open_loop(self, connections: list[Connection], begin: int) -> None:
+    async def come_home(self, connections: list[Connection]) -> None:
+        """Waits for what is under way."""
+        for _ in range(600):
+            if not any(connection.busy for connection in connections):
+                return
+            await asyncio.sleep(0.05)
+
+    async def open_loop(self, connections: list[Connection]) -> None:
         """Sends at a fixed rate whatever the answers do."""
-        gap = 1e9 / self.args.rate
+        gap, begin = 1e9 / self.args.rate, time.monotonic_ns()
         self.idle, self.waiting = list(connections), []
         number = 0
         while (now := time.monotonic_ns()) < self.stop_at:
