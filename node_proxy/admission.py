@@ -91,10 +91,10 @@ class Reservation:
     """Credits held for one call. An async context manager: leaves nothing reserved behind.
 
     min_credits, max_credits: what the call may cost under the plan that was chosen (0 and 0 on a time plan, whose
-    charges say that 0 credits are left). open: until it is captured.
+    charges say that 0 credits are left).
     """
 
-    __slots__ = ("_hold", "_ledger", "did", "max_credits", "min_credits", "open", "time_plan")
+    __slots__ = ("_hold", "_ledger", "did", "max_credits", "min_credits", "time_plan")
 
     def __init__(self, ledger: Ledger, hold: Hold, did: Did, way: Way) -> None:
         self._ledger = ledger
@@ -103,7 +103,6 @@ class Reservation:
         self.min_credits = way.min_credits
         self.max_credits = way.max_credits
         self.time_plan = way.time_plan
-        self.open = True
 
     @property
     def id(self) -> str:
@@ -125,12 +124,11 @@ class Reservation:
             raise ValueError(f"{credits} credits are outside of the offer's [{self.min_credits}, {self.max_credits}]")
         try:
             made = await self._ledger.capture(self._hold, credits, None if usage is None else usage.counts(), flags)
+            return Charge(made.id, made.credits, 0) if self.time_plan else made
         except LedgerFailed as error:
             raise LedgerUnavailable(
                 "The charge couldn't be written down, so the answer was stopped. Try again."
             ) from error
-        self.open = False
-        return Charge(made.id, made.credits, 0) if self.time_plan else made
 
     def release(self) -> Coroutine[Any, Any, None]:
         """Not charged. Does nothing after capture."""

@@ -52,16 +52,14 @@ class Limits:
                 f"{ours} calls of {key.subscriber} are running already, over all of its keys; wait for one to end.",
                 retry_after=1,
             )
-        if self.running >= self._most:  # before the ledger and the chain are asked
-            raise _busy()
+        self._check_room()  # before the ledger and the chain are asked
         if self._per_minute is not None:
             self._take(key.subscriber, self._per_minute)
         self._keys[key.id], self._subscribers[key.subscriber] = mine + 1, ours + 1
 
     def enter(self) -> None:
         """A call is let in; `leave` ends it. Raises TooManyRequests where the node is full."""
-        if self.running >= self._most:
-            raise _busy()
+        self._check_room()
         self.running += 1
 
     def leave(self, key: ApiKey, *, entered: bool) -> None:
@@ -72,6 +70,10 @@ class Limits:
                 counts[name] = left
             else:
                 del counts[name]
+
+    def _check_room(self) -> None:
+        if self.running >= self._most:
+            raise TooManyRequests("The node is busy; try again in a moment.", retry_after=1)
 
     def _take(self, subscriber: str, per_minute: int) -> None:
         now, each = self._now(), 60 / per_minute
@@ -96,7 +98,3 @@ class Limits:
             latest = sorted(kept.items(), key=lambda pair: pair[1].at)[len(kept) // 2 :]
             kept = dict(latest)
         self._buckets = kept
-
-
-def _busy() -> TooManyRequests:
-    return TooManyRequests("The node is busy; try again in a moment.", retry_after=1)

@@ -143,8 +143,8 @@ class Accessing:
         if self._handed_over:
             return
         try:
-            if (held := self._reservation) is not None and held.open:
-                await held.release()
+            if self._reservation is not None:
+                await self._reservation.release()
         finally:
             self._calls._limits.leave(self._key, entered=self._entered)
 

@@ -16,8 +16,6 @@ def read_usage(response: Mapping[str, Any]) -> Usage | None:
     if not isinstance(usage, dict):
         return None
     given, taken = usage.get("input_tokens_details"), usage.get("output_tokens_details")
-    cached = given.get("cached_tokens") if isinstance(given, dict) else None
-    reasoning = taken.get("reasoning_tokens") if isinstance(taken, dict) else None
     output = response.get("output")
     tools: dict[str, int] = {}
     for item in output if isinstance(output, list) else []:
@@ -27,10 +25,15 @@ def read_usage(response: Mapping[str, Any]) -> Usage | None:
     try:
         return Usage(
             input_tokens=usage["input_tokens"],
-            cached_tokens=0 if cached is None else cached,
+            cached_tokens=_detail(given, "cached_tokens"),
             output_tokens=usage["output_tokens"],
-            reasoning_tokens=0 if reasoning is None else reasoning,
+            reasoning_tokens=_detail(taken, "reasoning_tokens"),
             tool_calls=tools,
         )
     except (KeyError, ValueError):
         return None
+
+
+def _detail(details: object, name: str) -> Any:
+    value = details.get(name) if isinstance(details, dict) else None
+    return 0 if value is None else value
