@@ -26,7 +26,7 @@ from typing import Any
 
 from bench import crypto, growth
 from bench.relay import targets
-from bench.relay.proc import pin, resident_mb
+from bench.relay.proc import pin, resident_mb, stolen_seconds
 from bench.relay.targets import Target
 from nvm_chain.secret import Secret
 from tests.postgres import postgres
@@ -37,7 +37,7 @@ CONNECTIONS = 32
 PACE_MS = 20.0
 CREDITS = 2**40
 TURN_SECONDS = 1.0
-WARMUP, TURN_WARMUP = "2", "0.5"
+TURN_WARMUP = ("--warmup", "0.5")
 
 
 class Bench:
@@ -63,8 +63,8 @@ class Bench:
             raise RuntimeError(f"{target.name} answered {result['errors']} calls wrongly: {result.get('first_error')}")
         return result
 
-    async def throughput(self, close: list[Target], others: list[Target]) -> None:
-        """Closed loop: answers and streams a second. close: the node, and the relays that it takes turns with."""
+    async def throughput(self, node: Target, ours: list[Target], others: list[Target]) -> None:
+        """Closed loop: answers and streams a second. ours: the relays that the node takes turns with."""
         runs: dict[str, list[dict[str, Any]]] = {}
 
         async def measure(target: Target, kind: str, *options: str, seconds: float | None = None) -> None:
@@ -79,18 +79,17 @@ class Bench:
             for kind in ("rps", "streams"):
                 for turn in range(max(1, round(self.seconds / TURN_SECONDS))):
                     self.speeds.append(core_speed())
-                    for target in close if (number + turn) % 2 else reversed(close):
-                        warmup = TURN_WARMUP if turn else WARMUP  # long, after a rest
-                        await measure(target, kind, "--warmup", warmup, seconds=TURN_SECONDS)
+                    warmup = TURN_WARMUP if turn else ()  # in full after a rest
+                    for target in [*ours, node][:: 1 if (number + turn) % 2 else -1]:
+                        await measure(target, kind, *warmup, seconds=TURN_SECONDS)
                 for target in others:
                     await measure(target, kind)
         for name, results in runs.items():
             self.figures[name] = statistics.median(r["per_second"] for r in results)
             self.figures[f"{name}_cpu_us"] = statistics.median(r["cpu_us"] for r in results)
-        for other in close:
-            if other.name != "node":
-                for kind in ("rps", "streams"):
-                    self.pairs(kind, other.name, runs[f"node_{kind}"], runs[f"{other.name}_{kind}"])
+        for other in ours:
+            for kind in ("rps", "streams"):
+                self.pairs(kind, other.name, runs[f"{node.name}_{kind}"], runs[f"{other.name}_{kind}"])
 
     def pairs(self, kind: str, other: str, node: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> None:
         """The node's share of what another one does, turn by turn."""
@@ -194,7 +193,7 @@ async def main(args: argparse.Namespace) -> None:
 
         # What reads the processes' output would else take turns with the relay on its core.
         pin(os.getpid(), targets.LOAD_CORE)
-        await bench.throughput([bare, own, node], others)
+        await bench.throughput(node, [bare, own], others)
         await bench.latency(node, direct, folder)
         kept = await bench.load(node, "--connections", str(CONNECTIONS), "--store")
         bench.figures |= {"node_stored_rps": kept["per_second"], "node_stored_rps_cpu_us": kept["cpu_us"]}
@@ -254,15 +253,6 @@ def core_speed() -> float:
         steps += 1
     pin(os.getpid(), targets.LOAD_CORE)
     return round(steps / took / 1e6, 2)
-
-
-def stolen_seconds() -> float:
-    """What the hypervisor took of all cores for others since the start, as far as it says; 0 where nobody does."""
-    try:
-        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()
-    except OSError:
-        return 0.0
-    return int(fields[8]) / os.sysconf("SC_CLK_TCK")
 
 
 def machine(speeds: list[float], stolen_before: float) -> dict[str, Any]:

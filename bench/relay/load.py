@@ -95,7 +95,7 @@ class Load:
         self.used = 0.0
         self.idle: list[Connection] = []
         self.waiting: list[int] = []
-        self.stop_at = 0
+        self.goes_on = True
 
     def done(self, connection: Connection, status: int, message: bytes) -> None:
         """An answer is complete."""
@@ -112,7 +112,7 @@ class Load:
                 connection.send(self.waiting.pop(0))
             else:
                 self.idle.append(connection)
-        elif now < self.stop_at:
+        elif self.goes_on:
             connection.send(now)
 
     async def run(self) -> dict[str, object]:
@@ -126,25 +126,22 @@ class Load:
         for _ in range(self.args.connections):
             _, protocol = await loop.create_connection(lambda: Connection(self), self.host, self.port)
             connections.append(protocol)
-        warmup, seconds = self.args.warmup, self.args.seconds
         if self.args.rate:
-            self.stop_at = time.monotonic_ns() + int(warmup * 1e9)
-            await self.open_loop(connections)
+            await self.open_loop(connections, self.args.warmup)
             await self.come_home(connections)
         else:
-            self.stop_at = time.monotonic_ns() + int((warmup + seconds) * 1e9)
             for connection in connections:
                 connection.send(time.monotonic_ns())
-            await asyncio.sleep(warmup)
+            await asyncio.sleep(self.args.warmup)
         self.latencies, self.event_delays, self.errors = [], [], 0
         begin, used = time.monotonic_ns(), cpu_seconds(self.pids)
         if self.args.rate:
-            self.stop_at = begin + int(seconds * 1e9)
-            await self.open_loop(connections)
+            await self.open_loop(connections, self.args.seconds)
         else:
-            await asyncio.sleep((self.stop_at - begin) / 1e9)
+            await asyncio.sleep(self.args.seconds)
         elapsed, self.used = (time.monotonic_ns() - begin) / 1e9, cpu_seconds(self.pids) - used
         counted, delays, errors = list(self.latencies), list(self.event_delays), self.errors
+        self.goes_on = False
         await self.come_home(connections)
         return self.report(counted, delays, errors, elapsed)
 
@@ -155,12 +152,13 @@ class Load:
                 return
             await asyncio.sleep(0.05)
 
-    async def open_loop(self, connections: list[Connection]) -> None:
+    async def open_loop(self, connections: list[Connection], seconds: float) -> None:
         """Sends at a fixed rate whatever the answers do."""
         gap, begin = 1e9 / self.args.rate, time.monotonic_ns()
+        ends = begin + int(seconds * 1e9)
         self.idle, self.waiting = list(connections), []
         number = 0
-        while (now := time.monotonic_ns()) < self.stop_at:
+        while (now := time.monotonic_ns()) < ends:
             while begin + number * gap <= now:
                 due = int(begin + number * gap)
                 number += 1

@@ -1,4 +1,4 @@
-"""What the kernel says of processes: their time, memory and children."""
+"""What the kernel says of processes: their time, memory and children, and what the machine has left for them."""
 
 from __future__ import annotations
 
@@ -32,6 +32,12 @@ def cpu_seconds(pids: Sequence[int]) -> float:
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
         total += int(fields[11]) + int(fields[12])
     return total / _TICK
+
+
+def stolen_seconds() -> float:
+    """What the hypervisor took of all cores for others since the machine's start, as far as it says."""
+    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    return int(fields[8]) / _TICK
 
 
 def resident_mb(pids: Sequence[int | str]) -> float:
