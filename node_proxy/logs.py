@@ -148,8 +148,7 @@ class _Output:
             stream = sys.stderr
             if texts and stream is not None:  # None: the process was started without one
                 with suppress(OSError, ValueError):  # nobody reads it any more
-                    stream.write("".join(texts))
-                    stream.flush()
+                    _write(stream, "".join(texts))
 
     def _run(self) -> None:
         while not self._ending:
@@ -171,6 +170,21 @@ class _Output:
             if not thread.is_alive():  # else nobody reads, and nothing may wait for it
                 self._thread = None
                 self._drain()
+
+
+def _write(stream: TextIO, text: str) -> None:
+    """Past the stream's buffer: a thread that waits in it for a reader keeps its lock, and the process couldn't end."""
+    buffer = getattr(stream, "buffer", None)
+    if buffer is None:
+        stream.write(text)
+        stream.flush()
+        return
+    left = memoryview(text.encode(stream.encoding or "utf-8", "backslashreplace"))
+    while left:
+        written = getattr(buffer, "raw", buffer).write(left)
+        if written is None:
+            raise BlockingIOError
+        left = left[written:]
 
 
 _LAST_WORDS_SECONDS = 2.0

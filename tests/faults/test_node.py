@@ -219,15 +219,17 @@ async def test_ten_thousand_idle_connections_keep_nobody_from_calling() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def test_a_node_whose_log_nobody_reads_answers_all_the_same() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+async def test_a_node_whose_log_nobody_reads_answers_all_the_same(unbuffered: str) -> None:
     async with World() as world:
         shop = await open_shop(world)
         await world.node.stop()
         nobody, log = os.pipe()
         fcntl.fcntl(log, fcntl.F_SETPIPE_SZ, 4096)
+        environ = {**world.node.environ, "PYTHONUNBUFFERED": unbuffered}
         try:
             process = await asyncio.create_subprocess_exec(
-                *NODE, "serve", env=world.node.environ, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=log
+                *NODE, "serve", env=environ, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=log
             )
             try:
                 assert process.stdout is not None
