@@ -48,10 +48,11 @@ async def relay(
             exchange.on_gone(left)
             async for group in events:
                 out, last = _shown(group, show, hidden=not exchange.heard)
+                if last is not None:
+                    exchange.hold(b"".join(out))  # it came with the end, and leaves with it
+                    return last
                 if out:
                     await exchange.write(b"".join(out))
-                if last is not None:
-                    return last
     except TimeoutError:
         raise DrainOver from None
     finally:
