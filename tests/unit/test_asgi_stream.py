@@ -74,6 +74,19 @@ async def test_a_slow_client_gets_everything() -> None:
     exchange.close()
 
 
+async def test_what_is_held_leaves_with_the_next_piece_in_its_order() -> None:
+    client = Client()
+    exchange = await client.stream()
+    exchange.hold(b"one")
+    exchange.hold(b"two")
+    assert client.taken == [b""]
+    await exchange.write(b"three")
+    exchange.hold(b"four")
+    await exchange.finish(b"five")
+    assert client.taken == [b"", b"onetwothree", b"fourfive"]
+    exchange.close()
+
+
 async def test_whoever_asks_is_told_when_the_client_hangs_up_and_not_when_the_stream_ends() -> None:
     told: list[str] = []
     for name, leaves in (("left", True), ("ended", False)):

@@ -52,6 +52,9 @@ class Client:
     async def write(self, data: bytes) -> None:
         self.data += data
 
+    def hold(self, data: bytes) -> None:
+        self.data += data
+
     async def finish(self, data: bytes = b"") -> None:
         self.data += data
         self.ended = True
