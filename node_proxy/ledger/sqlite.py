@@ -59,7 +59,7 @@ BUSY_SECONDS = 10
 """How long to wait for another process that writes (`nvm-node settle`)."""
 
 MANY = 4
-GATHER_SECONDS, PAUSE_SECONDS = 0.004, 0.0005
+GATHER_SECONDS, PAUSE_SECONDS = 0.006, 0.0005
 """While transactions have MANY operations, the next begins up to GATHER_SECONDS later: fewer, each for more calls.
 
 Only as long as the event loop has other work, which shows in pauses that end late: else it would do nothing but wait.
