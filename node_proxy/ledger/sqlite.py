@@ -577,16 +577,16 @@ class SqliteLedger:
         except Exception as error:
             with suppress(sqlite3.Error):
                 self._writer.rollback()
-            if len(group) > 1:  # one operation must not spoil the others'
+            if len(group) > 1 and not _busy(error):  # one operation must not spoil the others'
                 for op in group:
                     await self._commit([op])
                 return
-            if isinstance(error, sqlite3.Error):
-                failure: Exception = LedgerFailed(f"{self._path}: {error}")
-                failure.__cause__ = error
-            else:
+            for op in group:
                 failure = error
-            group[0].failed(failure)
+                if isinstance(error, sqlite3.Error):
+                    failure = LedgerFailed(f"{self._path}: {error}")
+                    failure.__cause__ = error
+                op.failed(failure)
         else:
             for op, result in zip(group, results, strict=True):
                 op.committed(result)
@@ -595,7 +595,7 @@ class SqliteLedger:
         try:
             self._writer.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            if _busy(error):
                 return False
             raise
         return True
@@ -660,6 +660,12 @@ _CHARGE_KEY = (
 )
 
 _Row = tuple[AccountId, Snapshot | None, int]
+
+
+def _busy(error: Exception) -> bool:
+    """Whether another process kept the file to itself: then no operation is to blame, and none has begun."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _copy_log(db: sqlite3.Connection) -> None:

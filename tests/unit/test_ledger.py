@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from yoyo import get_backend, read_migrations  # type: ignore[import-untyped]
 
-from node_proxy.ledger import Ledger, books, open_ledger
+from node_proxy.ledger import Ledger, books, open_ledger, sqlite
 from node_proxy.ledger.base import (
     LOST,
     MAX_CREDITS,
@@ -277,6 +277,29 @@ async def test_two_processes_on_one_file_settle_and_capture_at_the_same_time(tmp
         assert audit.clean
         assert audit.charges == calls
         assert len(await other.batches(BatchState.CONFIRMED)) == 5
+
+
+async def test_a_file_that_another_process_keeps_to_itself_holds_all_charges_up_for_the_same_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 1)
+    path = tmp_path / "ledger.db"
+    async with open_ledger(str(path), serving=True) as ledger:
+        await ledger.observe([snapshot(ALICE, 100)])
+        holds = [await reserve(ledger, ALICE, 1) for _ in range(20)]
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        done = await asyncio.gather(*(ledger.capture(hold, 1, None) for hold in holds), return_exceptions=True)
+        took = time.monotonic() - began
+        assert [type(one) for one in done] == [LedgerFailed] * 20
+        assert took < 10, "they must not wait one after the other"
+        other.execute("ROLLBACK")
+        other.close()
+        for hold in holds:  # they still stand
+            await ledger.capture(hold, 1, None)
+        assert (await ledger.standing(ALICE)).captured == 20
+        assert (await ledger.audit()).clean
 
 
 async def test_a_file_that_is_no_ledger_is_refused_with_its_name(tmp_path: Path) -> None:
