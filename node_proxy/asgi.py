@@ -36,6 +36,9 @@ JSON = b"application/json"
 MOST_LEVELS = 100
 """Of lists and objects in a body. Deeper ones can be read, and not be written again with what goes around them."""
 
+HOLD_SECONDS = 0.05
+"""How long a held piece waits for the next one: where nothing is wrong, a charge takes some milliseconds."""
+
 STALL_SECONDS = 60.0
 """How long a client may take nothing of a stream before it counts as gone: it would keep a place and credits taken."""
 
@@ -85,6 +88,7 @@ class Exchange:
     __slots__ = (
         *(
             "_held",
+            "_holding",
             "_left",
             "_listening",
             "_now",
@@ -116,6 +120,7 @@ class Exchange:
         self.tape: Tape | None = None
         self._now = time.monotonic
         self._held = b""
+        self._holding: asyncio.TimerHandle | None = None
         self._left: asyncio.Future[None] | None = None
         self._listening: Coroutine[Any, Any, Message] | None = None
 
@@ -270,10 +275,14 @@ class Exchange:
             await self._send_in_time({"type": "http.response.body", "body": self._with_held(data), "more_body": True})
 
     def hold(self, data: bytes) -> None:
-        """A piece that leaves with the next one, which will come at once: a packet and a wake-up less on both sides."""
+        """A piece that leaves with the next one: a packet and a wake-up less on both sides. At the latest after
+        HOLD_SECONDS, or with `close`."""
         if self.tape is not None:
             self.tape.written(data)
-        self._held += data
+        if data:
+            self._held += data
+            if self._holding is None:
+                self._holding = asyncio.get_running_loop().call_later(HOLD_SECONDS, self._let_go)
 
     async def finish(self, data: bytes = b"") -> None:
         """The stream's regular end, after a last piece; without it the connection is closed."""
@@ -284,8 +293,29 @@ class Exchange:
             await self._send_in_time({"type": "http.response.body", "body": self._with_held(data)})
 
     def _with_held(self, data: bytes) -> bytes:
+        if not self._held:
+            return data
+        self._stop_holding()
         held, self._held = self._held, b""
-        return held + data if held else data
+        return held + data
+
+    def _let_go(self) -> None:
+        """Sends what is held, as far as that needs no waiting for room: else it still leaves with the next piece."""
+        self._stop_holding()
+        if not self._held or self.gone:
+            return
+        sending = self._send({"type": "http.response.body", "body": self._held, "more_body": True})
+        try:
+            sending.send(None)
+        except StopIteration:
+            self._held = b""
+        finally:
+            sending.close()
+
+    def _stop_holding(self) -> None:
+        holding, self._holding = self._holding, None
+        if holding is not None:
+            holding.cancel()
 
     async def _send_in_time(self, message: Message) -> None:
         try:
@@ -355,7 +385,9 @@ class Exchange:
             return
 
     def close(self) -> None:
-        """Stops listening."""
+        """Stops listening; what is held leaves, also where the answer doesn't come to its end."""
+        if self._held:
+            self._let_go()
         listening, self._listening = self._listening, None
         if listening is not None:
             listening.close()

@@ -1,4 +1,7 @@
-"""Relaying a provider's events up to the one that ends them, which is held back until the charge is durable."""
+"""Relaying a provider's events up to the one that ends them, which is held back until the charge is durable.
+
+What came together with it leaves together with it, unless the charge takes long: see `Exchange.hold`.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,10 @@ async def relay(
 ) -> Json:
     """Passes events on as they come, and gives back the one that ends them: completed, incomplete, failed or `error`.
 
+    Those that came together with the end are held, for the caller's next `write` or `finish`.
     show: what an event looks like on the wire, from what it says and how that was written; None or empty for one that
-    stays hidden. Once the client has hung up
-    nothing is written, and the provider has drain_timeout seconds to come to its end. Raises DrainOver, ProviderError.
+    stays hidden. Once the client has hung up nothing is written, and the provider has drain_timeout seconds to come to
+    its end. Raises DrainOver, ProviderError.
     """
     loop, relaying = asyncio.get_running_loop(), True
 
@@ -49,7 +53,7 @@ async def relay(
             async for group in events:
                 out, last = _shown(group, show, hidden=not exchange.heard)
                 if last is not None:
-                    exchange.hold(b"".join(out))  # it came with the end, and leaves with it
+                    exchange.hold(b"".join(out))
                     return last
                 if out:
                     await exchange.write(b"".join(out))

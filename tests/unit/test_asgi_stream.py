@@ -74,17 +74,74 @@ async def test_a_slow_client_gets_everything() -> None:
     exchange.close()
 
 
+class Tape:
+    """Keeps what it is told of."""
+
+    def __init__(self) -> None:
+        self.raw: bytes | None = None
+        self.listens = True
+        self.pieces: list[bytes] = []
+
+    async def promised(self, data: bytes) -> None:
+        """Not asked for here."""
+
+    def began(self, *_: object) -> None:
+        """It has."""
+
+    def written(self, data: bytes) -> None:
+        self.pieces.append(data)
+
+    async def ended(self) -> None:
+        """It has."""
+
+
 async def test_what_is_held_leaves_with_the_next_piece_in_its_order() -> None:
-    client = Client()
+    client, tape = Client(), Tape()
     exchange = await client.stream()
+    exchange.tape = tape
     exchange.hold(b"one")
     exchange.hold(b"two")
     assert client.taken == [b""]
+    assert tape.pieces == [b"one", b"two"]
     await exchange.write(b"three")
     exchange.hold(b"four")
     await exchange.finish(b"five")
-    assert client.taken == [b"", b"onetwothree", b"fourfive"]
+    await asyncio.sleep(2 * asgi.HOLD_SECONDS)
     exchange.close()
+    assert client.taken == [b"", b"onetwothree", b"fourfive"]
+    assert tape.pieces == [b"one", b"two", b"three", b"four", b"five"]
+
+
+async def test_what_is_held_leaves_by_itself_where_the_next_piece_is_late() -> None:
+    client = Client()
+    exchange = await client.stream()
+    exchange.hold(b"one")
+    await asyncio.sleep(3 * asgi.HOLD_SECONDS)
+    assert client.taken == [b"", b"one"]
+    await exchange.finish(b"two")
+    exchange.close()
+    assert client.taken == [b"", b"one", b"two"]
+
+
+async def test_what_is_held_waits_on_for_a_client_that_takes_nothing_at_the_moment() -> None:
+    client = Client()
+    exchange = await client.stream()
+    client.room.clear()
+    exchange.hold(b"one")
+    await asyncio.sleep(3 * asgi.HOLD_SECONDS)
+    client.room.set()
+    assert client.taken == [b""]
+    await exchange.finish(b"two")
+    exchange.close()
+    assert client.taken == [b"", b"onetwo"]
+
+
+async def test_what_is_held_leaves_also_where_the_answer_breaks_off() -> None:
+    client = Client()
+    exchange = await client.stream()
+    exchange.hold(b"one")
+    exchange.close()
+    assert client.taken == [b"", b"one"]
 
 
 async def test_whoever_asks_is_told_when_the_client_hangs_up_and_not_when_the_stream_ends() -> None:

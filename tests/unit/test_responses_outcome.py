@@ -10,7 +10,7 @@ from typing import Any, cast
 import orjson
 import pytest
 
-from node_proxy.asgi import Exchange
+from node_proxy.asgi import HOLD_SECONDS, Exchange
 from node_proxy.dialects.responses import refuse_state
 from node_proxy.errors import LedgerUnavailable, UnsupportedParameter
 from node_proxy.ledger.base import Charge
@@ -125,6 +125,19 @@ async def test_what_came_with_the_end_leaves_with_it_and_nothing_of_the_end_befo
     assert len(client.pieces) == 2
     assert not client.more
     assert access.outcomes == ["completed"]
+
+
+async def test_what_came_with_the_end_is_shown_before_a_charge_that_takes_long_and_where_its_task_is_cancelled() -> (
+    None
+):
+    client, _, task = await begin([[delta(1), DONE]])
+    await asyncio.sleep(3 * HOLD_SECONDS)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    [text] = client.pieces
+    assert b"word1" in text
+    assert b"response.completed" not in text
 
 
 async def test_what_came_with_the_end_is_shown_also_where_the_charge_fails() -> None:
