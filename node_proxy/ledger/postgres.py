@@ -51,19 +51,16 @@ from node_proxy.ledger.base import (
     Standing,
 )
 from node_proxy.ledger.ids import new_id
-from node_proxy.postgres_url import url_fault
+from node_proxy.postgres import Connection, connect, url_fault
 from node_proxy.schema import current, migrate
 
 T = TypeVar("T")
-Connection = psycopg.Connection[tuple[Any, ...]]
-
 MOST_AT_ONCE = 500
 """Calls in one transaction at most."""
 
 REAP_SECONDS = 2.0
 """How often reservations of dead processes are looked for."""
 
-CONNECT_SECONDS = 5
 
 # First halves of advisory locks ("nvm" and a digit); the second half is a process's number, or 0.
 _PROCESS, _MIGRATE, _BOOKS, _LEADER = (0x6E766D30 + n for n in range(4))
@@ -272,7 +269,7 @@ class PostgresLedger:
     async def leader(self) -> AsyncIterator[bool]:
         # The lock lives as long as its connection: a killed leader, or one that is cut off, blocks nobody for long.
         try:
-            connection = await asyncio.to_thread(_connect, self._url)
+            connection = await asyncio.to_thread(connect, self._url)
         except psycopg.Error as error:
             raise LedgerFailed(f"the PostgreSQL ledger: {error}") from error
         try:
@@ -400,7 +397,7 @@ class PostgresLedger:
     def _connection(self, name: str) -> Connection:
         connection = self._connections.get(name)
         if connection is None or connection.closed:
-            connection = self._connections[name] = _connect(self._url)
+            connection = self._connections[name] = connect(self._url)
         return connection
 
     def _drop(self, name: str) -> None:
@@ -470,7 +467,7 @@ class PostgresLedger:
         except psycopg.Error:
             with suppress(psycopg.Error):
                 self._guard.close()
-                self._guard = _connect(self._url, autocommit=True)
+                self._guard = connect(self._url, autocommit=True)
                 _try_lock(self._guard, _PROCESS, self._number)
 
     async def reap(self) -> int:
@@ -680,10 +677,6 @@ def _hold(account: AccountId) -> Hold:
 # --------------------------------------------------------------------------------------------------------- connecting
 
 
-def _connect(url: str, autocommit: bool = False) -> Connection:
-    return psycopg.connect(url, autocommit=autocommit, connect_timeout=CONNECT_SECONDS, application_name="nvm-node")
-
-
 def _try_lock(connection: Connection, kind: int, number: int) -> bool:
     row = connection.execute("SELECT pg_try_advisory_lock(%s, %s)", (kind, number)).fetchone()
     return row is not None and bool(row[0])
@@ -712,7 +705,7 @@ async def open_postgres(url: str, *, serving: bool) -> AsyncIterator[PostgresLed
 
 
 def _open(url: str, number: int) -> Connection:
-    guard = _connect(url, autocommit=True)
+    guard = connect(url, autocommit=True)
     guard.execute("SELECT pg_advisory_lock(%s, 0)", (_MIGRATE,))
     if not current(books.MIGRATIONS, _migrations(guard), "postgresql"):
         migrate(books.MIGRATIONS, "postgresql+psycopg" + url[url.index("://") :], "postgresql")

@@ -14,14 +14,10 @@ from typing import Any
 import psycopg
 from psycopg import errors as pg
 
-from node_proxy.postgres_url import url_fault
+from node_proxy.postgres import Connection, connect, url_fault
 from node_proxy.schema import current, migrate
 from node_proxy.storage.base import MIGRATIONS, Db, Rows, StorageFailed
 from node_proxy.storage.engine import Engine, EngineDatabase
-
-Connection = psycopg.Connection[tuple[Any, ...]]
-
-CONNECT_SECONDS = 5
 
 GUARD_SECONDS = 2.0
 """How often the connection that holds the process's lock is looked after."""
@@ -97,7 +93,8 @@ async def open_postgres(url: str) -> AsyncIterator[PostgresDatabase]:
     engine = Engine(
         dialect="postgresql",
         name="the PostgreSQL database",
-        connect=lambda: _connect(url),
+        # Transactions are begun by hand: one connection serves reads and writes.
+        connect=lambda: connect(url, autocommit=True),
         session=_Session,
         error=psycopg.Error,
         broken=lambda connection: bool(connection.closed or connection.broken),
@@ -121,7 +118,7 @@ async def check_postgres(url: str) -> None:
     """Raises StorageFailed where the server doesn't answer."""
 
     def look() -> None:
-        with _connect(url) as connection:
+        with connect(url, autocommit=True) as connection:
             connection.execute("SELECT 1")
 
     if fault := url_fault(url):
@@ -133,7 +130,7 @@ async def check_postgres(url: str) -> None:
 
 
 def _prepare(url: str) -> None:
-    with _connect(url) as connection:
+    with connect(url, autocommit=True) as connection:
         connection.execute("SELECT pg_advisory_lock(%s, 0)", (_MIGRATE,))
         if not current(MIGRATIONS, _migrations(connection), "postgresql"):
             migrate(MIGRATIONS, "postgresql+psycopg" + url[url.index("://") :], "postgresql")
@@ -143,8 +140,3 @@ def _migrations(connection: Connection) -> set[str]:
     if connection.execute("SELECT to_regclass('_yoyo_migration')").fetchone() == (None,):
         return set()
     return {name for (name,) in connection.execute("SELECT migration_id FROM _yoyo_migration")}
-
-
-def _connect(url: str) -> Connection:
-    """Transactions are begun by hand: one connection serves reads and writes."""
-    return psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_SECONDS, application_name="nvm-node")

@@ -1,11 +1,32 @@
-"""Whether a PostgreSQL URL means what it seems to mean, without repeating any of it: it holds a password."""
+"""Connections to PostgreSQL, for the ledger and all else; and whether a URL means what it seems to mean."""
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+_USUAL: dict[str, int | str] = {
+    "application_name": "nvm-node",
+    "connect_timeout": 5,
+    # A server that goes without a word, with its machine or its network, is noticed after some ten seconds. By the
+    # system's own limits every call would wait for it for a quarter of an hour or more.
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""libpq's parameters, in seconds, the last in milliseconds. What the URL says of them counts."""
+
+
+def connect(url: str, *, autocommit: bool = False) -> Connection:
+    """Raises psycopg.Error."""
+    wanted: dict[str, Any] = {**_USUAL, **conninfo_to_dict(url)}
+    return psycopg.connect(autocommit=autocommit, **wanted)
 
 
 def url_fault(url: str) -> str:
