@@ -275,8 +275,10 @@ class Exchange:
             await self._send_in_time({"type": "http.response.body", "body": self._with_held(data), "more_body": True})
 
     def hold(self, data: bytes) -> None:
-        """A piece that leaves with the next one: a packet and a wake-up less on both sides. At the latest after
-        HOLD_SECONDS, or with `close`."""
+        """A piece that leaves with the next one: a packet and a wake-up less on both sides.
+
+        By itself after HOLD_SECONDS, or with `close`.
+        """
         if self.tape is not None:
             self.tape.written(data)
         if data:

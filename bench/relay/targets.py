@@ -127,9 +127,9 @@ async def litellm(folder: Path, provider: str) -> AsyncIterator[Target | None]:
     command = (str(_LITELLM_HOME / "bin/litellm"), "--config", str(config), "--port", str(port), "--host", "127.0.0.1")
     key, salt = (f"sk-{secrets.token_hex(32)}" for _ in range(2))
     quiet = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "DO_NOT_TRACK": "1"}
-    quiet["PYTHONUNBUFFERED"] = "1"  # the line that says it is ready would stay in a buffer
-    # It encrypts response ids with the salt key.
-    environment = {**os.environ, **quiet, "LITELLM_MASTER_KEY": key, "LITELLM_SALT_KEY": salt}
+    # It encrypts response ids with the salt key. Buffered, the line that says it is ready would not come.
+    own = {"LITELLM_MASTER_KEY": key, "LITELLM_SALT_KEY": salt, "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, **quiet, **own}
     async with child(
         "litellm", *command, ready="Set models", log=folder / "litellm.log", env=environment, seconds=120
     ) as process:

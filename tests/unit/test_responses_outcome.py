@@ -127,9 +127,7 @@ async def test_what_came_with_the_end_leaves_with_it_and_nothing_of_the_end_befo
     assert access.outcomes == ["completed"]
 
 
-async def test_what_came_with_the_end_is_shown_before_a_charge_that_takes_long_and_where_its_task_is_cancelled() -> (
-    None
-):
+async def test_what_came_with_the_end_does_not_wait_for_a_charge_that_takes_long() -> None:
     client, _, task = await begin([[delta(1), DONE]])
     await asyncio.sleep(3 * HOLD_SECONDS)
     task.cancel()
