@@ -178,11 +178,12 @@ class Settlement:
                     touched.append(batch.id)
                 with self._alone((batch.did, batch.plan)):
                     await self._go_on(batch)
-            now = self._clock()
+            now, on_their_way = self._clock(), await self._ledger.batches(BatchState.PREPARED, BatchState.SENT)
+            behind = {(batch.did, batch.plan): batch.number for batch in on_their_way}
             for waiting in await self._backlog():
                 if everything or self._limits.due(waiting, now):
-                    with self._alone((waiting.did, waiting.plan)):
-                        touched += await self._start(waiting)
+                    with self._alone(key := (waiting.did, waiting.plan)):
+                        touched += await self._start(waiting, behind.get(key))
             for key in self._problems.keys() - self._found:
                 log.info("settlement.unblocked", did=str(Did(key[0])), plan=str(PlanId(key[1])))
                 del self._problems[key]
@@ -207,9 +208,12 @@ class Settlement:
 
     # --------------------------------------------------------------------------------------------------- one batch
 
-    async def _start(self, waiting: Backlog) -> list[int]:
+    async def _start(self, waiting: Backlog, behind: int | None) -> list[int]:
+        """behind: the claim's batch that is on its way, which the chain may still expect."""
         key = (waiting.did, waiting.plan)
         number = await self._next_number(waiting.did, waiting.plan)
+        if number == behind:
+            return []  # the rest waits for it
         last = await self._ledger.last_number(*key, self._node)
         if last and number != last + 1:
             self._problem(

@@ -74,6 +74,21 @@ async def test_a_transaction_that_is_stuck_is_replaced_under_the_same_nonce(mark
         await settled_once(market, meter, plan, wallet, 3)
 
 
+async def test_calls_that_wait_behind_a_batch_on_its_way_are_no_problem(market: Market, tmp_path: Path) -> None:
+    plan, did, wallet = await sold(market)
+    async with open_meter(market, tmp_path / "l.db", min_calls=1) as meter:
+        await meter.call(did, wallet, 3)
+        await hold_blocks(market)
+        await meter.settlement.step()
+        await meter.call(did, wallet, 2)
+        await meter.settlement.step()
+        assert (await meter.settlement.status()).problems == ()
+        await market.chain.rpc("evm_setAutomine", [True])
+        await market.mine()
+        await meter.settle()
+        await settled_once(market, meter, plan, wallet, 5)
+
+
 async def test_a_transaction_that_no_price_gets_mined_stops_to_grow_dearer(market: Market, tmp_path: Path) -> None:
     plan, did, wallet = await sold(market)
     async with open_meter(market, tmp_path / "l.db", min_calls=1, stuck_after=0) as meter:
