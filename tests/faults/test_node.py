@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import random
+import re
 import resource
 import socket
 import sys
@@ -267,12 +268,18 @@ async def test_clients_that_dawdle_half_close_and_break_off_cost_what_they_used(
         async def has_charged(calls: int) -> bool:
             return (await charged(world.node)).total() == calls
 
+        async def has_ended(requests: int) -> bool:
+            async with aiohttp.ClientSession() as http, http.get(f"{world.node.url}/metrics") as answer:
+                counts = re.findall(r'nvm_http_requests_total\{route="/v1/responses".*\} (\d+)', await answer.text())
+            return sum(map(int, counts)) == requests
+
         # Half-closed: it has said all that it wants to say, and reads the answer.
         reader, writer = await asyncio.open_connection(host, port)
         writer.write(_request(shop, "one two [[delay 0.05]]"))
         writer.write_eof()
         half = await asyncio.wait_for(reader.read(), 60)
         writer.close()
+        await until(lambda: has_ended(1), "the node to be done with it", seconds=60)
         worked = sum(one["path"].endswith("/responses") for one in await world.provider.requests())
         assert worked <= 1
         await until(lambda: has_charged(worked), "the charge, if the provider worked for it", seconds=60)
