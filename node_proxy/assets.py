@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,7 +16,6 @@ from node_proxy import logs
 from node_proxy.access.keys import ApiKey
 from node_proxy.errors import AssetNotFound, AssetUnusable, ChainTooStale, InvalidValue, NodeError, Unavailable
 from nvm_chain.assets import Asset
-from nvm_chain.cid import Cid
 from nvm_chain.definition import Definition
 from nvm_chain.did import Did
 from nvm_chain.errors import DigestMismatch, InvalidInput, MetadataInvalid, NotFound, NvmError, SealBroken
@@ -71,7 +69,7 @@ class Assistant:
 
 @dataclass(slots=True)
 class _Entry:
-    source: tuple[Cid, str]
+    record: Asset
     assistant: Assistant | None
     failure: NodeError | None
     until: float
@@ -99,7 +97,7 @@ class Assets:
         self._node = node
         self._ttl = ttl
         self._size = size
-        self._entries: OrderedDict[Did, _Entry] = OrderedDict()
+        self._entries: dict[Did, _Entry] = {}
         self._opening: dict[Did, asyncio.Lock] = {}
         self._ids: dict[str, Did] = {}
         self._dids: dict[str, Did] = {}
@@ -171,24 +169,27 @@ class Assets:
 
     async def open(self, did: Did) -> Assistant:
         """The assistant as its builder defined it last. Raises AssetNotFound, AssetUnusable, Unavailable."""
-        record = await self.record(did)
-        source = (record.metadata, record.owner)
-        entry = self._fresh(did, source)
+        try:
+            record = await self._records.asset(did)
+        except NvmError as error:
+            raise _no_chain() from error
+        entry = self._fresh(record)
         if entry is None:
             async with self._opening.setdefault(did, asyncio.Lock()):
-                entry = self._fresh(did, source)
+                entry = self._fresh(record)
                 if entry is None:
                     entry = await self._open(record)
                     self._keep(did, entry)
             self._opening.pop(did, None)
         if entry.failure is not None:
             raise entry.failure.with_traceback(None)
-        assert entry.assistant is not None
-        if entry.assistant.expires and entry.assistant.expires <= time.time():
+        assistant = entry.assistant
+        assert assistant is not None
+        if assistant.expires and assistant.expires <= time.time():
             raise AssetUnusable(
                 "This assistant can't run: its builder's secret has expired and has to be sealed again."
             )
-        return entry.assistant
+        return assistant
 
     def forget(self) -> None:
         """Drops all definitions from memory."""
@@ -212,31 +213,35 @@ class Assets:
         """Definitions in memory."""
         return len(self._entries)
 
-    def _fresh(self, did: Did, source: tuple[Cid, str]) -> _Entry | None:
-        entry, now = self._entries.get(did), time.monotonic()
-        if entry is None or entry.source != source or entry.until <= now:
+    def _fresh(self, record: Asset) -> _Entry | None:
+        """What is in memory of the assistant, if it was opened as the record says."""
+        entry, now = self._entries.get(record.did), time.monotonic()
+        if entry is None or entry.until <= now:
             return None
+        if entry.record is not record:
+            if (entry.record.metadata, entry.record.owner) != (record.metadata, record.owner):
+                return None
+            entry.record = record
         if entry.failure is None:
             entry.until = min(now + self._ttl, entry.longest)
-            self._entries.move_to_end(did)
         return entry
 
     def _keep(self, did: Did, entry: _Entry) -> None:
-        self._entries[did] = entry
-        self._entries.move_to_end(did)
-        while len(self._entries) > self._size:
-            self._entries.popitem(last=False)
+        entries = self._entries
+        entries[did] = entry
+        while len(entries) > self._size:
+            del entries[min((one for one in entries if one != did), key=lambda one: entries[one].until)]
 
     async def _open(self, record: Asset) -> _Entry:
-        source, now = (record.metadata, record.owner), time.monotonic()
+        now = time.monotonic()
         try:
             metadata = await self._metadata(record)
             assistant = await self._unseal(record, metadata)
         except NodeError as failure:
             log.warning("asset.unusable", did=str(record.did), cid=str(record.metadata), reason=str(failure.__cause__))
-            return _Entry(source, None, failure, now + FAILURE_SECONDS, now + FAILURE_SECONDS)
+            return _Entry(record, None, failure, now + FAILURE_SECONDS, now + FAILURE_SECONDS)
         log.info("asset.opened", did=str(record.did), cid=str(record.metadata), version=record.version)
-        return _Entry(source, assistant, None, now + min(self._ttl, LONGEST_SECONDS), now + LONGEST_SECONDS)
+        return _Entry(record, assistant, None, now + min(self._ttl, LONGEST_SECONDS), now + LONGEST_SECONDS)
 
     async def _metadata(self, record: Asset) -> Metadata:
         try:

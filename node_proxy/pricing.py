@@ -51,7 +51,9 @@ class Usage:
     def counts(self) -> dict[str, int]:
         """The counts that aren't zero, by name, as the ledger keeps them; tool calls as `tool_calls.<type>`."""
         counts = {name: value for name, value in zip(_COUNTS, self._counts, strict=True) if value}
-        return counts | {f"tool_calls.{kind}": calls for kind, calls in self.tool_calls.items() if calls}
+        if self.tool_calls:
+            counts |= {f"tool_calls.{kind}": calls for kind, calls in self.tool_calls.items() if calls}
+        return counts
 
     @property
     def _counts(self) -> tuple[int, ...]:

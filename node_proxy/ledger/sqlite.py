@@ -19,11 +19,11 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 from time import time
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import orjson
 
@@ -118,12 +118,14 @@ class _Live:
         self.future: asyncio.Future[Charge] | None = None
 
     def committed(self, _: object) -> None:
-        credits, account, future = self.charge, self.account, self.future
-        self._ledger._drop(self)
+        hold, credits, account, key, future = self.hold, self.charge, self.account, self.key, self.future
+        self._ledger._live.pop(hold.id, None)
+        account.reserved -= hold.credits
         account.captured += credits
-        self.key.spent += credits
+        key.reserved -= hold.credits
+        key.spent += credits
         if future is not None and not future.done():
-            future.set_result(Charge(self.hold.id, credits, account.spendable))
+            future.set_result(Charge(hold.id, credits, account.spendable))
 
     def failed(self, error: Exception) -> None:
         future, self.future = self.future, None
@@ -162,6 +164,14 @@ class _Work:
 
 
 _Op = _Live | _Work
+
+
+@dataclass(slots=True)
+class _Group:
+    """Operations for one transaction, in their order. works: how many of them aren't charges."""
+
+    ops: list[_Op] = field(default_factory=list)
+    works: int = 0
 
 
 class _Disk:
@@ -222,7 +232,7 @@ class SqliteLedger:
         self._serving = serving
         self._loop = asyncio.get_running_loop()
         self._disk = _Disk(self._loop)
-        self._waiting: list[_Op] = []
+        self._waiting = _Group()
         self._flushing: asyncio.Task[None] | None = None
         self._copying: asyncio.Task[None] | None = None
         self._copied = False
@@ -510,23 +520,25 @@ class SqliteLedger:
     ) -> T:
         """heavy: too long for the event loop, so that the whole transaction runs in the thread."""
         future: asyncio.Future[T] = self._loop.create_future()
+        self._waiting.works += 1
         self._submit(_Work(run, then, heavy, future))
         return await future
 
     def _submit(self, op: _Op) -> None:
-        self._waiting.append(op)
+        self._waiting.ops.append(op)
         if self._flushing is None:
             self._flushing = self._loop.create_task(self._flush())
 
     async def _flush(self) -> None:
-        group: list[_Op] = []
+        many = 0
         try:
-            while self._waiting:
-                if len(group) >= MANY:
+            while self._waiting.ops:
+                if many >= MANY:
                     await self._gather()
-                group, self._waiting = self._waiting, []
+                group, self._waiting = self._waiting, _Group()
+                many = len(group.ops)
                 await self._commit(group)
-                self._logged += 5 + len(group)
+                self._logged += 5 + many
                 if self._copied or (self._logged >= LOGGED and self._copying is None):
                     await self._shorten_log()
         finally:
@@ -564,9 +576,10 @@ class SqliteLedger:
         finally:
             self._copying = None
 
-    async def _commit(self, group: list[_Op]) -> None:
+    async def _commit(self, group: _Group) -> None:
+        ops = group.ops
         try:
-            if any(type(op) is _Work and op.heavy for op in group):
+            if group.works and any(type(op) is _Work and op.heavy for op in ops):
                 self._logged += HEAVY_PAGES
                 results = await self._disk.run(self._whole, group)
             else:
@@ -577,18 +590,18 @@ class SqliteLedger:
         except Exception as error:
             with suppress(sqlite3.Error):
                 self._writer.rollback()
-            if len(group) > 1 and not _busy(error):  # one operation must not spoil the others'
-                for op in group:
-                    await self._commit([op])
+            if len(ops) > 1 and not _busy(error):  # one operation must not spoil the others'
+                for op in ops:
+                    await self._commit(_Group([op], int(type(op) is _Work)))
                 return
-            for op in group:
+            for op in ops:
                 failure = error
                 if isinstance(error, sqlite3.Error):
                     failure = LedgerFailed(f"{self._path}: {error}")
                     failure.__cause__ = error
                 op.failed(failure)
         else:
-            for op, result in zip(group, results, strict=True):
+            for op, result in zip(ops, results, strict=True):
                 op.committed(result)
 
     def _begin(self) -> bool:
@@ -607,24 +620,22 @@ class SqliteLedger:
         finally:
             self._writer.execute("PRAGMA busy_timeout = 0")
 
-    def _whole(self, group: list[_Op]) -> list[Any]:
+    def _whole(self, group: _Group) -> list[Any]:
         self._begin_patiently()
         results = self._apply(group)
         self._writer.commit()
         return results
 
-    def _apply(self, group: list[_Op]) -> list[Any]:
+    def _apply(self, group: _Group) -> list[Any]:
         """The operations in their order; neighbouring charges together."""
-        results: list[Any] = [None] * len(group)
-        charges: list[_Live] = []
-        for place, op in enumerate(group):
-            if type(op) is _Live:
-                charges.append(op)
-            elif isinstance(op, _Work):
-                self._write_charges(charges)
-                charges = []
-                results[place] = op.run(self._writer)
-        self._write_charges(charges)
+        ops = group.ops
+        results: list[Any] = [None] * len(ops)
+        written = 0
+        for place, op in enumerate(ops) if group.works else ():
+            if isinstance(op, _Work):
+                self._write_charges(cast("list[_Live]", ops[written:place]))
+                results[place], written = op.run(self._writer), place + 1
+        self._write_charges(cast("list[_Live]", ops[written:]))
         return results
 
     def _write_charges(self, charges: list[_Live]) -> None:

@@ -13,9 +13,8 @@ Every surface runs its accesses through here and nowhere else.
 from __future__ import annotations
 
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
-from copy import copy
 from types import TracebackType
 from typing import Any
 
@@ -35,6 +34,7 @@ from node_proxy.openai.ids import IdMap, safety_identifier
 from node_proxy.openai.upstream import keeps_state
 from node_proxy.pricing import USAGE_MISSING, Usage, micro_credits, price
 from node_proxy.relay.provider import ProviderClient
+from nvm_chain.definition import Definition
 from nvm_chain.did import Did
 from nvm_chain.pricing import MICRO
 
@@ -91,97 +91,83 @@ class Calls:
         """The assistant as its builder defined it last. Raises AssetNotFound, AssetUnusable, Unavailable."""
         return self._assets.open(did)
 
-    def access(self, key: ApiKey, did: Did, *, request_id: str, facts: dict[str, Any]) -> Accessing:
-        """A place among the calls in flight, credits held, the assistant opened. Leaves nothing reserved.
+    def access(self, key: ApiKey, did: Did, *, request_id: str, facts: dict[str, Any]) -> Access:
+        """An access, to be entered.
 
         request_id: what the charge is filed under. facts: what the log says of the request; grows with the access.
-        Raises TooManyRequests (429), PaymentRequired in its kinds (402), AssetNotFound (404), AssetUnusable,
-        ChainTooStale, LedgerUnavailable (503).
         """
-        return Accessing(self, key, did, request_id, facts)
-
-
-class Accessing:
-    """See `Calls.access`."""
-
-    __slots__ = ("_calls", "_did", "_entered", "_facts", "_handed_over", "_key", "_request_id", "_reservation")
-
-    def __init__(self, calls: Calls, key: ApiKey, did: Did, request_id: str, facts: dict[str, Any]) -> None:
-        self._calls = calls
-        self._key = key
-        self._did = did
-        self._request_id = request_id
-        self._facts = facts
-        self._reservation: Reservation | None = None
-        self._entered = self._handed_over = False
-
-    def hand_over(self) -> Accessing:
-        """The rest of this block, for somebody else to leave: leaving this one does nothing any more."""
-        other = copy(self)
-        self._handed_over = True
-        return other
-
-    async def __aenter__(self) -> Access:
-        calls, key, did = self._calls, self._key, self._did
-        name = self._facts["did"] = str(did)
-        limits = calls._limits
-        limits.ask(key)
-        try:
-            reservation = self._reservation = await calls._admission.reserve(
-                subscriber=key.subscriber, did=did, key=key, request_id=self._request_id
-            )
-            limits.enter()
-            self._entered = True
-            return Access(calls, key, await calls._assets.open(did), reservation, self._facts, name)
-        except BaseException:
-            await self.__aexit__(None, None, None)
-            raise
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._handed_over:
-            return
-        try:
-            if self._reservation is not None:
-                await self._reservation.release()
-        finally:
-            self._calls._limits.leave(self._key, entered=self._entered)
+        return Access(self, key, did, request_id, facts)
 
 
 class Access:
     """One access that is paid for: as many questions to the provider as its surface needs, one charge at most.
 
+    Entering it takes a place among the calls in flight, holds credits and opens the assistant; leaving it gives back
+    what wasn't charged. Entering raises TooManyRequests (429), PaymentRequired in its kinds (402), AssetNotFound (404),
+    AssetUnusable, ChainTooStale, LedgerUnavailable (503).
+
     definition: what the builder sealed; nothing of it may reach the caller. ids: maps the provider's ids to this
     subscriber's. name: the DID as a text. safety_identifier: what the provider knows the subscriber by. facts: see
-    `Calls.access`.
+    `Calls.access`. All but did, key and facts are there once it was entered.
     """
 
     __slots__ = (
-        *("_calls", "_reservation", "assistant", "definition", "did", "facts", "ids", "key", "name"),
-        "safety_identifier",
+        *("_calls", "_entered", "_handed_over", "_held", "_request_id", "_reservation"),
+        *("assistant", "definition", "did", "facts", "ids", "key", "name", "safety_identifier"),
     )
+    assistant: Assistant
+    definition: Definition
+    ids: IdMap
+    name: str
+    safety_identifier: str
+    _reservation: Reservation
 
-    def __init__(
-        self,
-        calls: Calls,
-        key: ApiKey,
-        assistant: Assistant,
-        reservation: Reservation,
-        facts: dict[str, Any],
-        name: str,
-    ) -> None:
-        secret, owner, subscriber = calls.secret, assistant.owner, key.subscriber
+    def __init__(self, calls: Calls, key: ApiKey, did: Did, request_id: str, facts: dict[str, Any]) -> None:
+        self._calls = calls
+        self._request_id = request_id
+        self._held = self._entered = self._handed_over = False
         self.key = key
-        self.did = assistant.did
-        self.name = name
-        self.assistant = assistant
-        definition = self.definition = assistant.definition
+        self.did = did
         self.facts = facts
+
+    async def __aenter__(self) -> Access:
+        calls, key, did = self._calls, self.key, self.did
+        self.name = self.facts["did"] = str(did)
+        limits, secret, subscriber = calls._limits, calls.secret, key.subscriber
+        limits.ask(key)
+        try:
+            self._reservation = await calls._admission.reserve(
+                subscriber=subscriber, did=did, key=key, request_id=self._request_id
+            )
+            self._held = True
+            limits.enter()
+            self._entered = True
+            assistant = self.assistant = await calls._assets.open(did)
+        except BaseException:
+            await self._leave()
+            raise
+        definition, owner = assistant.definition, assistant.owner
+        self.definition = definition
         self.ids = IdMap(secret, owner, subscriber, forgetful=not keeps_state(definition))
         self.safety_identifier = safety_identifier(secret, owner, subscriber)
-        self._calls = calls
-        self._reservation = reservation
+        return self
+
+    def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> Coroutine[Any, Any, None]:
+        return _nothing() if self._handed_over else self._leave()
+
+    async def _leave(self) -> None:
+        try:
+            if self._held:
+                await self._reservation.release()
+        finally:
+            self._calls._limits.leave(self.key, entered=self._entered)
+
+    def hand_over(self) -> Callable[..., Coroutine[Any, Any, None]]:
+        """The end of this block, for somebody else's stack of exits: leaving it here does nothing any more."""
+        self._handed_over = True
+        return lambda *_: self._leave()
 
     @property
     def max_credits(self) -> int:
@@ -230,6 +216,7 @@ class Access:
 
     async def _capture(self, credits: int, usage: Usage | None, flags: frozenset[str]) -> Charge:
         charge = await self._reservation.capture(credits, usage, flags=flags)
+        self._held = False
         facts, metrics = self.facts, self._calls.metrics
         facts["charge"], facts["charged"], facts["left"] = charge
         metrics.credits.value += charge.credits
@@ -274,6 +261,10 @@ class _Asking:
 
     def _failed(self, error: ProviderError) -> None:
         self._metrics.failures.labels(failure_kind(error)).inc()
+
+
+async def _nothing() -> None:
+    """For a block that somebody else leaves."""
 
 
 def credit_headers(charge: Charge | None) -> list[tuple[bytes, bytes]]:

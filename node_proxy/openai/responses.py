@@ -36,14 +36,13 @@ class Responses:
         key = await calls.key(exchange)
         request = await exchange.json(settings.max_body_bytes, settings.body_timeout)
         did = await calls.resolve(request.get("model"), key)
-        accessing = calls.access(key, did, request_id=exchange.id, facts=exchange.facts)
-        async with accessing as access:
+        async with calls.access(key, did, request_id=exchange.id, facts=exchange.facts) as access:
             prepared = prepare(request, access.definition, name=access.name, safety_identifier=access.safety_identifier)
             if not needs_turn(prepared):
                 await _Call(exchange, access, prepared, None, self._heartbeat, settings.drain_timeout).run()
                 return
             async with AsyncExitStack() as stack:
-                stack.push_async_exit(accessing.hand_over())
+                stack.push_async_exit(access.hand_over())
                 turn = await stack.enter_async_context(self._history.turn(access, prepared))
                 if prepared.background:
                     running = await self._background.start(access, prepared, turn, stack.pop_all())
