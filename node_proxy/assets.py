@@ -97,7 +97,7 @@ class Assets:
         self._node = node
         self._ttl = ttl
         self._size = size
-        self._entries: dict[Did, _Entry] = {}
+        self._entries: dict[bytes, _Entry] = {}  # by the DIDs' bytes: a `Did` is hashed by Python code
         self._opening: dict[Did, asyncio.Lock] = {}
         self._ids: dict[str, Did] = {}
         self._dids: dict[str, Did] = {}
@@ -109,6 +109,14 @@ class Assets:
 
         Raises InvalidValue, AssetNotFound, NotYours, ChainTooStale.
         """
+        did = self._dids.get(model) if isinstance(model, str) else None
+        if did is None:
+            did = await self._find(model, key)
+        if key.dids is not None:
+            key.check_opens(did)
+        return did
+
+    async def _find(self, model: object, key: ApiKey) -> Did:
         if model is None or model == "":
             if key.dids is not None and len(key.dids) == 1:
                 return next(iter(key.dids))
@@ -117,13 +125,7 @@ class Assets:
             )
         if not isinstance(model, str):
             raise InvalidValue("`model` must be a text: the assistant's DID (did:nv:…) or asst_ id.", param="model")
-        if model.startswith("asst_"):
-            did = await self._by_id(model)
-        else:
-            did = self._dids.get(model) or self._parse(model)
-        if key.dids is not None:
-            key.check_opens(did)
-        return did
+        return await self._by_id(model) if model.startswith("asst_") else self._parse(model)
 
     def _parse(self, text: str) -> Did:
         try:
@@ -215,7 +217,7 @@ class Assets:
 
     def _fresh(self, record: Asset) -> _Entry | None:
         """What is in memory of the assistant, if it was opened as the record says."""
-        entry, now = self._entries.get(record.did), time.monotonic()
+        entry, now = self._entries.get(record.did.value), time.monotonic()
         if entry is None or entry.until <= now:
             return None
         if entry.record is not record:
@@ -228,9 +230,9 @@ class Assets:
 
     def _keep(self, did: Did, entry: _Entry) -> None:
         entries = self._entries
-        entries[did] = entry
+        entries[did.value] = entry
         while len(entries) > self._size:
-            del entries[min((one for one in entries if one != did), key=lambda one: entries[one].until)]
+            del entries[min((one for one in entries if one != did.value), key=lambda one: entries[one].until)]
 
     async def _open(self, record: Asset) -> _Entry:
         now = time.monotonic()

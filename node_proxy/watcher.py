@@ -28,6 +28,7 @@ from node_proxy.admission import Way
 from node_proxy.errors import AssetNotFound, NotServed
 from node_proxy.ledger.base import AccountId, Applied, BatchState, Checkpoint, Ledger, LedgerError, Snapshot
 from nvm_chain.abi import Event
+from nvm_chain.assets import FOREVER
 from nvm_chain.chain import BlockHeader, Chain, topic
 from nvm_chain.deployments import Deployment
 from nvm_chain.did import Did
@@ -47,6 +48,7 @@ LAG_SECONDS = 30.0
 ASSETS_IN_MEMORY = 10_000
 READ_AT_ONCE = 100
 _SEEN_SECONDS = 10.0
+_NEVER = math.inf
 
 log = structlog.get_logger(__name__)
 
@@ -95,7 +97,7 @@ class ChainView:
         self._chain_time = 0.0
         self._behind_since: float | None = None
         self._recent: deque[tuple[int, bytes]] = deque(maxlen=256)
-        self._assets: dict[Did, _Known] = {}
+        self._assets: dict[bytes, _Known] = {}  # by the DIDs' bytes: a `Did` is hashed by Python code
         self._describing: dict[Did, asyncio.Task[_Known]] = {}
         self._touched: set[Did] = set()
         self._working = asyncio.Lock()
@@ -283,7 +285,7 @@ class ChainView:
         for event in events:
             if "did" in event.args and event.name != "Settled":
                 did = Did(event.args["did"])
-                self._assets.pop(did, None)
+                self._assets.pop(did.value, None)
                 self._touched |= self._describing.keys() & {did}
         plans = {event.args["planId"] for event in events if event.name in _PLAN_EVENTS}
         if plans:
@@ -391,13 +393,13 @@ class ChainView:
 
     async def describe(self, did: Did) -> AssetView:
         """The asset's record with its offers, plans and nodes. Raises AssetNotFound, NvmError."""
-        known = self._assets.get(did) or await self._known(did)
+        known = self._assets.get(did.value) or await self._known(did)
         return _found(did, known.view)
 
     async def ways(self, did: Did) -> Sequence[Way]:
         """Open ways into the asset by this node, cheapest first. Raises AssetNotFound, NotServed, NvmError."""
-        known, now = self._assets.get(did) or await self._known(did), self.now()
-        if now >= known.until:
+        known = self._assets.get(did.value) or await self._known(did)
+        if known.until < _NEVER and (now := self.now()) >= known.until:
             view = _found(did, known.view)
             known.until = _next_change(view, now)
             known.ways = _ways(view, self.node, now)
@@ -406,7 +408,7 @@ class ChainView:
         return known.ways
 
     async def _known(self, did: Did) -> _Known:
-        known = self._assets.get(did)
+        known = self._assets.get(did.value)
         if known is None:
             # One description for all calls that miss it at the same time.
             if (task := self._describing.get(did)) is None:
@@ -433,8 +435,8 @@ class ChainView:
             if did not in self._touched:  # by a block worked in meanwhile
                 if len(self._assets) >= ASSETS_IN_MEMORY:
                     self._assets.clear()
-                self._assets[did] = _Known(view)
-                return self._assets[did]
+                known = self._assets[did.value] = _Known(view)
+                return known
 
     def _why_not_served(self, view: AssetView) -> str:
         if not view.asset.active:
@@ -531,10 +533,10 @@ def _ways(view: AssetView, node: str, now: float) -> tuple[Way, ...]:
 
 
 def _next_change(view: AssetView, now: float) -> float:
-    """When time alone changes the ways."""
+    """When time alone changes the ways; _NEVER if it doesn't."""
     times = [t for one in view.offers for t in (one.offer.effective_at, one.offer.closes_at)]
     times += [one.until for one in view.nodes]
-    return min((t for t in times if t > now), default=math.inf)
+    return min((t for t in times if now < t < FOREVER), default=_NEVER)
 
 
 def _found(did: Did, view: AssetView | None) -> AssetView:
