@@ -44,6 +44,7 @@ from node_proxy.ledger.base import (
     Standing,
 )
 from node_proxy.pricing import Usage
+from nvm_chain.assets import Asset
 from nvm_chain.did import Did
 from nvm_chain.errors import NvmError
 from nvm_chain.plans import PlanId
@@ -54,9 +55,11 @@ from nvm_chain.vouchers import voucher_typed_data
 class Way:
     """One plan that opens an assistant now, at min..max credits per access.
 
-    time_plan: costs no credits, only time. voucher_required: settles only under a ceiling that the subscriber signed.
+    asset: what it opens. time_plan: costs no credits, only time. voucher_required: settles only under a ceiling that
+    the subscriber signed.
     """
 
+    asset: Asset
     plan: bytes
     min_credits: int
     max_credits: int
@@ -90,19 +93,16 @@ class ChainState(Protocol):
 class Reservation:
     """Credits held for one call. An async context manager: leaves nothing reserved behind.
 
-    min_credits, max_credits: what the call may cost under the plan that was chosen (0 and 0 on a time plan, whose
-    charges say that 0 credits are left).
+    way: the plan that was chosen, with what the call may cost under it (0 and 0 on a time plan, whose charges say that
+    0 credits are left).
     """
 
-    __slots__ = ("_hold", "_ledger", "did", "max_credits", "min_credits", "time_plan")
+    __slots__ = ("_hold", "_ledger", "way")
 
-    def __init__(self, ledger: Ledger, hold: Hold, did: Did, way: Way) -> None:
+    def __init__(self, ledger: Ledger, hold: Hold, way: Way) -> None:
         self._ledger = ledger
         self._hold = hold
-        self.did = did
-        self.min_credits = way.min_credits
-        self.max_credits = way.max_credits
-        self.time_plan = way.time_plan
+        self.way = way
 
     @property
     def id(self) -> str:
@@ -115,16 +115,17 @@ class Reservation:
         return self._hold.account.plan
 
     async def capture(self, credits: int, usage: Usage | None, *, flags: frozenset[str] = frozenset()) -> Charge:
-        """Charges `credits` within [min, max]; durable when it returns. At most once.
+        """Charges `credits` within the way's [min, max]; durable when it returns. At most once.
 
         Raises ValueError for credits out of bounds, ReservationGone for a second call, LedgerUnavailable when the
         charge couldn't be written: then the answer must not be completed.
         """
-        if not self.min_credits <= credits <= self.max_credits:
-            raise ValueError(f"{credits} credits are outside of the offer's [{self.min_credits}, {self.max_credits}]")
+        way = self.way
+        if not way.min_credits <= credits <= way.max_credits:
+            raise ValueError(f"{credits} credits are outside of the offer's [{way.min_credits}, {way.max_credits}]")
         try:
             made = await self._ledger.capture(self._hold, credits, None if usage is None else usage.counts(), flags)
-            return Charge(made.id, made.credits, 0) if self.time_plan else made
+            return Charge(made.id, made.credits, 0) if way.time_plan else made
         except LedgerFailed as error:
             raise LedgerUnavailable(
                 "The charge couldn't be written down, so the answer was stopped. Try again."
@@ -229,7 +230,7 @@ class Admission:
                         ceiling=ceiling,
                         covers=partial(covers, way, chain.now()),
                     )
-                    return Reservation(ledger, hold, did, way)
+                    return Reservation(ledger, hold, way)
                 except NotEnoughCredits as refused:
                     if seen or refused.standing.snapshot is not None:
                         break

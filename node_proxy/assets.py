@@ -169,12 +169,14 @@ class Assets:
         except NvmError as error:
             raise _no_chain() from error
 
+    def opened(self, record: Asset) -> Assistant | None:
+        """The assistant as the record says, if it is in memory. Raises AssetUnusable, Unavailable."""
+        entry = self._fresh(record)
+        return None if entry is None else _usable(entry)
+
     async def open(self, did: Did) -> Assistant:
         """The assistant as its builder defined it last. Raises AssetNotFound, AssetUnusable, Unavailable."""
-        try:
-            record = await self._records.asset(did)
-        except NvmError as error:
-            raise _no_chain() from error
+        record = await self.record(did)
         entry = self._fresh(record)
         if entry is None:
             async with self._opening.setdefault(did, asyncio.Lock()):
@@ -183,15 +185,7 @@ class Assets:
                     entry = await self._open(record)
                     self._keep(did, entry)
             self._opening.pop(did, None)
-        if entry.failure is not None:
-            raise entry.failure.with_traceback(None)
-        assistant = entry.assistant
-        assert assistant is not None
-        if assistant.expires and assistant.expires <= time.time():
-            raise AssetUnusable(
-                "This assistant can't run: its builder's secret has expired and has to be sealed again."
-            )
-        return assistant
+        return _usable(entry)
 
     def forget(self) -> None:
         """Drops all definitions from memory."""
@@ -307,6 +301,16 @@ class Assets:
             return await self._records.key_versions(at_least)
         except NvmError as error:
             raise _no_chain() from error
+
+
+def _usable(entry: _Entry) -> Assistant:
+    assistant = entry.assistant
+    if assistant is None:
+        assert entry.failure is not None
+        raise entry.failure.with_traceback(None)
+    if assistant.expires and assistant.expires <= time.time():
+        raise AssetUnusable("This assistant can't run: its builder's secret has expired and has to be sealed again.")
+    return assistant
 
 
 def _no_chain() -> ChainTooStale:

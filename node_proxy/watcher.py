@@ -528,7 +528,8 @@ def _ways(view: AssetView, node: str, now: float) -> tuple[Way, ...]:
         rule = one.offer.rule_at(int(now))
         if rule is not None:
             terms = one.plan.terms
-            ways.append(Way(one.plan.plan_id.value, *rule, terms.credits_per_unit == 0, terms.voucher_required))
+            time_plan = terms.credits_per_unit == 0
+            ways.append(Way(view.asset, one.plan.plan_id.value, *rule, time_plan, terms.voucher_required))
     return tuple(sorted(ways, key=lambda way: (way.max_credits, way.min_credits, way.plan)))
 
 

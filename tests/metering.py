@@ -107,7 +107,7 @@ class Meter:
     async def call(self, did: Did, wallet: LocalWallet, credits: int | None = None, key: ApiKey = KEY) -> int:
         """One served call; answers the credits that are left. credits: None = the offer's minimum."""
         async with await self.reserve(did, wallet, key) as reservation:
-            charge = await reservation.capture(reservation.min_credits if credits is None else credits, None)
+            charge = await reservation.capture(reservation.way.min_credits if credits is None else credits, None)
             return charge.credits_left
 
     async def settle(self) -> list[Batch]:

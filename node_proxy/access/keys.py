@@ -137,13 +137,19 @@ class Keys:
 
     async def verify(self, text: str) -> ApiKey:
         """The record of a key in the clear. Raises KeyMissing, KeyInvalid, KeyRevoked, KeyExpired, StorageFailed."""
-        digest = self._hash(text)
-        remembered = self._cache.get(digest)
-        if remembered is not None and self._fresh() and remembered[0] == self._revocations:
-            key = remembered[1]
-        else:
-            check_shape(text)
-            key = await self._look_up(digest)
+        if (key := self.remembered(text)) is not None:
+            return key
+        check_shape(text)
+        return self._in_use(await self._look_up(self._hash(text)))
+
+    def remembered(self, text: str) -> ApiKey | None:
+        """The same without asking the store; None where it has to be asked. Raises KeyRevoked, KeyExpired."""
+        remembered = self._cache.get(self._hash(text))
+        if remembered is None or not self._fresh() or remembered[0] != self._revocations:
+            return None
+        return self._in_use(remembered[1])
+
+    def _in_use(self, key: ApiKey) -> ApiKey:
         wall = time.time()
         key.check(wall)
         self._used[key.id] = int(wall)

@@ -76,7 +76,8 @@ class Calls:
     async def key(self, exchange: Exchange) -> ApiKey:
         """The caller's key. Raises KeyMissing, KeyInvalid, KeyRevoked, KeyExpired (401)."""
         exchange.facts["charged"] = 0
-        key = await self._keys.verify(exchange.bearer())
+        token = exchange.bearer()
+        key = self._keys.remembered(token) or await self._keys.verify(token)
         exchange.facts["key"] = key.id
         return key
 
@@ -136,13 +137,14 @@ class Access:
         limits, secret, subscriber = calls._limits, calls.secret, key.subscriber
         limits.ask(key)
         try:
-            self._reservation = await calls._admission.reserve(
+            reservation = self._reservation = await calls._admission.reserve(
                 subscriber=subscriber, did=did, key=key, request_id=self._request_id
             )
             self._held = True
             limits.enter()
             self._entered = True
-            assistant = self.assistant = await calls._assets.open(did)
+            assets = calls._assets
+            assistant = self.assistant = assets.opened(reservation.way.asset) or await assets.open(did)
         except BaseException:
             await self._leave()
             raise
@@ -172,7 +174,7 @@ class Access:
     @property
     def max_credits(self) -> int:
         """What is held for the access, the most that it can cost."""
-        return self._reservation.max_credits
+        return self._reservation.way.max_credits
 
     def face(self, echo: Mapping[str, Any]) -> Face:
         """Shows one response. echo: its members that repeat what the caller asked for."""
@@ -194,15 +196,15 @@ class Access:
 
         usage: over all questions of the access; None where the provider didn't say. Raises LedgerUnavailable.
         """
-        held = self._reservation
-        credits, flags = price(usage, self.definition.pricing, held.min_credits, held.max_credits)
+        way = self._reservation.way
+        credits, flags = price(usage, self.definition.pricing, way.min_credits, way.max_credits)
         return self._capture(credits, usage, flags | {HUNG_UP} if hung_up else flags)
 
     def used_up(self, usage: Usage) -> bool:
         """Whether what was used is worth all that the access may cost: anything more would be free."""
-        pricing, held = self.definition.pricing, self._reservation
-        by_tokens = pricing.mode == "tokens" and held.min_credits < held.max_credits
-        return by_tokens and micro_credits(usage, pricing) >= held.max_credits * MICRO
+        pricing, way = self.definition.pricing, self._reservation.way
+        by_tokens = pricing.mode == "tokens" and way.min_credits < way.max_credits
+        return by_tokens and micro_credits(usage, pricing) >= way.max_credits * MICRO
 
     async def charge_most(self) -> Charge:
         """Charges all that is held: the caller left, and what the provider will have used isn't known.
@@ -212,7 +214,7 @@ class Access:
         """
         if self.definition.pricing.mode == "fixed":
             return await self.charge(None, hung_up=True)
-        return await self._capture(self._reservation.max_credits, None, frozenset({HUNG_UP, USAGE_MISSING}))
+        return await self._capture(self.max_credits, None, frozenset({HUNG_UP, USAGE_MISSING}))
 
     async def _capture(self, credits: int, usage: Usage | None, flags: frozenset[str]) -> Charge:
         charge = await self._reservation.capture(credits, usage, flags=flags)

@@ -90,13 +90,13 @@ async def test_the_cheapest_plan_that_suffices_pays(market: Market, meter: Meter
     paid = []
     for _ in range(3):
         async with await meter.reserve(did, wallet) as reservation:
-            paid.append((reservation.plan_id, reservation.min_credits, reservation.max_credits))
-            await reservation.capture(reservation.max_credits, None)
+            paid.append((reservation.plan_id, reservation.way.min_credits, reservation.way.max_credits))
+            await reservation.capture(reservation.way.max_credits, None)
     assert paid == [(small.value, 4, 4), (large.value, 3, 9), (large.value, 3, 9)]
     await market.buy(flat, wallet)
     await meter.view.refresh()
     async with await meter.reserve(did, wallet) as reservation:
-        assert (reservation.plan_id, reservation.max_credits) == (flat.value, 0)
+        assert (reservation.plan_id, reservation.way.max_credits) == (flat.value, 0)
 
 
 async def test_a_time_plan_opens_until_it_expires_and_its_calls_are_counted(market: Market, meter: Meter) -> None:
