@@ -80,6 +80,9 @@ class ChainState(Protocol):
     async def ways(self, did: Did) -> Sequence[Way]:
         """Open ways into the asset by this node, cheapest first. Raises AssetNotFound, NotServed, NvmError."""
 
+    def ways_seen(self, did: Did) -> Sequence[Way]:
+        """The same, if nothing has to be looked up or worked out for it; else none."""
+
     async def read(self, accounts: Sequence[AccountId]) -> None:
         """Reads accounts at the block that is worked in, into the ledger. Raises NvmError."""
 
@@ -215,7 +218,7 @@ class Admission:
     async def _first(self, holder: bytes, did: Did, key: ApiKey, request_id: str) -> Reservation | None:
         """Reserves under the first plan that covers the call. Raises BudgetSpent."""
         chain, ledger = self._chain, self._ledger
-        for way in await chain.ways(did):
+        for way in chain.ways_seen(did) or await chain.ways(did):
             account, seen = AccountId(way.plan, holder), False
             while True:
                 ceiling = await self.ceiling(await ledger.standing(account)) if way.voucher_required else None

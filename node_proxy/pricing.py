@@ -35,8 +35,9 @@ class Usage:
         if {*map(type, counts)} != {int} or min(counts) < 0 or max(counts) >= _LIMIT:
             for name, value in zip(_COUNTS, counts, strict=True):
                 _check(name, value)
-        for kind, calls in self.tool_calls.items():
-            _check(f"tool_calls.{kind}", calls)
+        if self.tool_calls:
+            for kind, calls in self.tool_calls.items():
+                _check(f"tool_calls.{kind}", calls)
 
     def __add__(self, other: Usage) -> Usage:
         """The usage of two provider calls that gave one answer."""

@@ -399,12 +399,19 @@ class ChainView:
     async def ways(self, did: Did) -> Sequence[Way]:
         """Open ways into the asset by this node, cheapest first. Raises AssetNotFound, NotServed, NvmError."""
         known = self._assets.get(did.value) or await self._known(did)
-        if known.until < _NEVER and (now := self.now()) >= known.until:
+        if (now := self.now()) >= known.until:
             view = _found(did, known.view)
             known.until = _next_change(view, now)
             known.ways = _ways(view, self.node, now)
         if not known.ways:
             raise NotServed(f"{did} is {self._why_not_served(_found(did, known.view))}.")
+        return known.ways
+
+    def ways_seen(self, did: Did) -> Sequence[Way]:
+        """The same, if nothing has to be looked up or worked out for it; else none."""
+        known = self._assets.get(did.value)
+        if known is None or (known.until < _NEVER and self.now() >= known.until):
+            return ()
         return known.ways
 
     async def _known(self, did: Did) -> _Known:

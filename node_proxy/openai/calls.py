@@ -145,14 +145,14 @@ class Access:
             self._entered = True
             assets = calls._assets
             assistant = self.assistant = assets.opened(reservation.way.asset) or await assets.open(did)
+            definition, owner = assistant.definition, assistant.owner
+            self.definition = definition
+            self.ids = IdMap(secret, owner, subscriber, forgetful=not keeps_state(definition))
+            self.safety_identifier = safety_identifier(secret, owner, subscriber)
+            return self
         except BaseException:
             await self._leave()
             raise
-        definition, owner = assistant.definition, assistant.owner
-        self.definition = definition
-        self.ids = IdMap(secret, owner, subscriber, forgetful=not keeps_state(definition))
-        self.safety_identifier = safety_identifier(secret, owner, subscriber)
-        return self
 
     def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -20,7 +20,7 @@ def read_usage(response: Mapping[str, Any]) -> Usage | None:
     tools: dict[str, int] = {}
     for item in output if isinstance(output, list) else ():
         kind = item.get("type") if isinstance(item, dict) else None
-        if isinstance(kind, str) and kind.endswith("_call") and kind not in _CALLERS_OWN:
+        if kind != "message" and isinstance(kind, str) and kind.endswith("_call") and kind not in _CALLERS_OWN:
             tools[kind] = tools.get(kind, 0) + 1
     cached = given.get("cached_tokens") if isinstance(given, dict) else None
     reasoning = taken.get("reasoning_tokens") if isinstance(taken, dict) else None
