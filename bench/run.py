@@ -26,7 +26,7 @@ from typing import Any
 
 from bench import crypto, growth
 from bench.relay import targets
-from bench.relay.proc import pin, resident_mb, stolen_seconds
+from bench.relay.proc import family, pin, resident_mb, stolen_seconds
 from bench.relay.targets import Target
 from nvm_chain.secret import Secret
 from tests.postgres import postgres
@@ -152,13 +152,16 @@ async def main(args: argparse.Namespace) -> None:
         say("starting a chain, a node and the relays to compare it with …")
         world = await stack.enter_async_context(World(node=settings, folder=folder / "world"))
         bench.figures["startup_seconds"] = await startup(world.node, args.rounds)
-        database = await asyncio.to_thread(stack.enter_context, postgres())
+        beside = await stack.enter_async_context(AsyncExitStack())
+        database = await asyncio.to_thread(beside.enter_context, postgres())
         shared = await world.add_node({**settings, "ledger": database.database()})
+        beside.push_async_callback(shared.stop)
         assert world.node.process is not None
         assert shared.process is not None
         pid, shared_pid = world.node.process.pid, shared.process.pid
-        for one in (pid, shared_pid):
-            pin(one, targets.RELAY_CORE)
+        # The chain, and what reads the processes' output, would else take turns with the relay on its core.
+        for one in family(os.getpid()):
+            pin(one, targets.RELAY_CORE if one in (pid, shared_pid) else targets.LOAD_CORE)
 
         plan = (await world.create_plan(credits=CREDITS, price=1)).plan_id
         subscriber = await world.wallet()
@@ -184,16 +187,15 @@ async def main(args: argparse.Namespace) -> None:
             str(far.did),
         )
         direct = Target("direct", f"{provider}/v1", ())
-        bare = await stack.enter_async_context(targets.relay("bare", folder, provider))
-        own = await stack.enter_async_context(targets.relay("own", folder, provider))
+        bare = await beside.enter_async_context(targets.relay("bare", folder, provider))
+        own = await beside.enter_async_context(targets.relay("own", folder, provider))
         others = [direct, on_postgresql]
-        others += filter(None, [await stack.enter_async_context(targets.nginx(folder, provider))])
+        others += filter(None, [await beside.enter_async_context(targets.nginx(folder, provider))])
         if not args.quick:
-            others += filter(None, [await stack.enter_async_context(targets.litellm(folder, provider))])
+            others += filter(None, [await beside.enter_async_context(targets.litellm(folder, provider))])
 
-        # What reads the processes' output would else take turns with the relay on its core.
-        pin(os.getpid(), targets.LOAD_CORE)
         await bench.throughput(node, [bare, own], others)
+        await beside.aclose()  # idle relays work too, now and then: the 99th percentile would be theirs
         await bench.latency(node, direct, folder)
         kept = await bench.load(node, "--connections", str(CONNECTIONS), "--store")
         bench.figures |= {"node_stored_rps": kept["per_second"], "node_stored_rps_cpu_us": kept["cpu_us"]}
