@@ -44,7 +44,6 @@ from node_proxy.ledger.base import (
     Standing,
 )
 from node_proxy.pricing import Usage
-from nvm_chain.assets import Asset
 from nvm_chain.did import Did
 from nvm_chain.errors import NvmError
 from nvm_chain.plans import PlanId
@@ -55,11 +54,9 @@ from nvm_chain.vouchers import voucher_typed_data
 class Way:
     """One plan that opens an assistant now, at min..max credits per access.
 
-    asset: what it opens. time_plan: costs no credits, only time. voucher_required: settles only under a ceiling that
-    the subscriber signed.
+    time_plan: costs no credits, only time. voucher_required: settles only under a ceiling that the subscriber signed.
     """
 
-    asset: Asset
     plan: bytes
     min_credits: int
     max_credits: int

@@ -42,6 +42,9 @@ class Records(Protocol):
     async def asset(self, did: Did) -> Asset:
         """The record, fresh enough to serve on. Raises AssetNotFound, NvmError."""
 
+    def asset_seen(self, did: Did) -> Asset | None:
+        """The same at once, if nothing has to be looked up for it."""
+
     async def served(self) -> Sequence[Did]:
         """All assistants that name this node. Raises NvmError."""
 
@@ -97,7 +100,8 @@ class Assets:
         self._node = node
         self._ttl = ttl
         self._size = size
-        self._entries: dict[bytes, _Entry] = {}  # by the DIDs' bytes: a `Did` is hashed by Python code
+        # By the DIDs' bytes, because a `Did` is hashed by Python code; what was used last is at the end.
+        self._entries: dict[bytes, _Entry] = {}
         self._opening: dict[Did, asyncio.Lock] = {}
         self._ids: dict[str, Did] = {}
         self._dids: dict[str, Did] = {}
@@ -169,11 +173,6 @@ class Assets:
         except NvmError as error:
             raise _no_chain() from error
 
-    def opened(self, record: Asset) -> Assistant | None:
-        """The assistant as the record says, if it is in memory. Raises AssetUnusable, Unavailable."""
-        entry = self._fresh(record)
-        return None if entry is None else _usable(entry)
-
     async def open(self, did: Did) -> Assistant:
         """The assistant as its builder defined it last. Raises AssetNotFound, AssetUnusable, Unavailable."""
         record = await self.record(did)
@@ -186,6 +185,12 @@ class Assets:
                     self._keep(did, entry)
             self._opening.pop(did, None)
         return _usable(entry)
+
+    def opened(self, did: Did) -> Assistant | None:
+        """The same at once, if it is in memory. Raises AssetUnusable, Unavailable."""
+        record = self._records.asset_seen(did)
+        entry = None if record is None else self._fresh(record)
+        return None if entry is None else _usable(entry)
 
     def forget(self) -> None:
         """Drops all definitions from memory."""
@@ -211,7 +216,8 @@ class Assets:
 
     def _fresh(self, record: Asset) -> _Entry | None:
         """What is in memory of the assistant, if it was opened as the record says."""
-        entry, now = self._entries.get(record.did.value), time.monotonic()
+        name, now = record.did.value, time.monotonic()
+        entry = self._entries.get(name)
         if entry is None or entry.until <= now:
             return None
         if entry.record is not record:
@@ -220,13 +226,14 @@ class Assets:
             entry.record = record
         if entry.failure is None:
             entry.until = min(now + self._ttl, entry.longest)
+            self._entries[name] = self._entries.pop(name)
         return entry
 
     def _keep(self, did: Did, entry: _Entry) -> None:
-        entries = self._entries
-        entries[did.value] = entry
-        while len(entries) > self._size:
-            del entries[min((one for one in entries if one != did.value), key=lambda one: entries[one].until)]
+        self._entries.pop(did.value, None)
+        self._entries[did.value] = entry
+        while len(self._entries) > self._size:
+            del self._entries[next(iter(self._entries))]
 
     async def _open(self, record: Asset) -> _Entry:
         now = time.monotonic()

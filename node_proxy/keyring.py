@@ -46,7 +46,7 @@ class Keyring:
         self, records: ChainRecords, chain: Chain, deployment: Deployment, identity: Identity, settings: Settings
     ) -> None:
         self._chain, self._deployment = chain, deployment
-        self.asset, self.served = records.asset, records.served
+        self.asset, self.asset_seen, self.served = records.asset, records.asset_seen, records.served
         self._identity, self._settings = identity, settings
         self._held = _by_public_key(identity.encryption_keys)
         self._node: Node | None = None

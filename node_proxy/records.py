@@ -37,6 +37,7 @@ class ChainRecords:
 
     def __init__(self, view: ChainView, store: AccessStore, identity: Identity, *, from_block: int) -> None:
         self._view = view
+        self.asset_seen = view.asset_seen
         self._store = store
         self._identity = identity
         self.from_block = from_block

@@ -28,7 +28,7 @@ from node_proxy.admission import Way
 from node_proxy.errors import AssetNotFound, NotServed
 from node_proxy.ledger.base import AccountId, Applied, BatchState, Checkpoint, Ledger, LedgerError, Snapshot
 from nvm_chain.abi import Event
-from nvm_chain.assets import FOREVER
+from nvm_chain.assets import FOREVER, Asset
 from nvm_chain.chain import BlockHeader, Chain, topic
 from nvm_chain.deployments import Deployment
 from nvm_chain.did import Did
@@ -396,6 +396,11 @@ class ChainView:
         known = self._assets.get(did.value) or await self._known(did)
         return _found(did, known.view)
 
+    def asset_seen(self, did: Did) -> Asset | None:
+        """The asset's record, if nothing has to be looked up for it."""
+        known = self._assets.get(did.value)
+        return None if known is None or known.view is None else known.view.asset
+
     async def ways(self, did: Did) -> Sequence[Way]:
         """Open ways into the asset by this node, cheapest first. Raises AssetNotFound, NotServed, NvmError."""
         known = self._assets.get(did.value) or await self._known(did)
@@ -535,8 +540,7 @@ def _ways(view: AssetView, node: str, now: float) -> tuple[Way, ...]:
         rule = one.offer.rule_at(int(now))
         if rule is not None:
             terms = one.plan.terms
-            time_plan = terms.credits_per_unit == 0
-            ways.append(Way(view.asset, one.plan.plan_id.value, *rule, time_plan, terms.voucher_required))
+            ways.append(Way(one.plan.plan_id.value, *rule, terms.credits_per_unit == 0, terms.voucher_required))
     return tuple(sorted(ways, key=lambda way: (way.max_credits, way.min_credits, way.plan)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -12,16 +13,18 @@ _TICK = os.sysconf("SC_CLK_TCK")
 def pin(pid: int, core: int) -> None:
     """Binds a process and its threads to one core, where the machine has more than one."""
     if (os.cpu_count() or 1) > 1 and hasattr(os, "sched_setaffinity"):
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            os.sched_setaffinity(int(thread.name), {core})
+        with suppress(FileNotFoundError, ProcessLookupError):  # one that ends meanwhile needs no core
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                os.sched_setaffinity(int(thread.name), {core})
 
 
 def family(pid: int) -> tuple[int, ...]:
     """The process and its descendants."""
     found = [pid]
     for known in found:
-        for thread in Path(f"/proc/{known}/task").iterdir():
-            found += [int(child_pid) for child_pid in (thread / "children").read_text().split()]
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for thread in Path(f"/proc/{known}/task").iterdir():
+                found += [int(child_pid) for child_pid in (thread / "children").read_text().split()]
     return tuple(found)
 
 

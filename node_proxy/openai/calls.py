@@ -137,14 +137,14 @@ class Access:
         limits, secret, subscriber = calls._limits, calls.secret, key.subscriber
         limits.ask(key)
         try:
-            reservation = self._reservation = await calls._admission.reserve(
+            self._reservation = await calls._admission.reserve(
                 subscriber=subscriber, did=did, key=key, request_id=self._request_id
             )
             self._held = True
             limits.enter()
             self._entered = True
             assets = calls._assets
-            assistant = self.assistant = assets.opened(reservation.way.asset) or await assets.open(did)
+            assistant = self.assistant = assets.opened(did) or await assets.open(did)
             definition, owner = assistant.definition, assistant.owner
             self.definition = definition
             self.ids = IdMap(secret, owner, subscriber, forgetful=not keeps_state(definition))

@@ -15,6 +15,7 @@ from node_proxy.assets import FAILURE_SECONDS, LONGEST_SECONDS, Assets
 from node_proxy.errors import AssetNotFound, AssetUnusable
 from node_proxy.keyring import usable_keys
 from nvm_chain.assets import Asset
+from nvm_chain.cid import Cid
 from nvm_chain.definition import Definition
 from nvm_chain.did import Did
 from nvm_chain.ipfs import LocalStore
@@ -40,6 +41,9 @@ class Registry:
         if did not in self.records:
             raise AssetNotFound("unknown")
         return self.records[did]
+
+    def asset_seen(self, did: Did) -> Asset | None:
+        return self.records.get(did)
 
     async def served(self) -> Sequence[Did]:
         return list(self.records)
@@ -140,12 +144,28 @@ async def test_no_more_definitions_are_in_memory_than_the_operator_allows(bench:
     assert definitions_alive() <= before + 3
 
 
-async def test_a_definition_in_use_stays_while_others_come_and_go(bench: Bench) -> None:
+@pytest.mark.parametrize("age", [0, LONGEST_SECONDS - TTL / 2])
+async def test_a_definition_in_use_stays_while_others_come_and_go(bench: Bench, clock: Clock, age: float) -> None:
     used, *others = [await bench.publish(another(number)) for number in range(1, 8)]
-    first = await bench.assets.open(used)
+    first, opened_at = await bench.assets.open(used), clock.now
+    while clock.now < opened_at + age:
+        clock.now += TTL / 2
+        assert await bench.assets.open(used) is first
     for other in others:
         await bench.assets.open(other)
         assert await bench.assets.open(used) is first
+
+
+async def test_what_is_in_memory_is_had_at_once_until_its_record_changes(bench: Bench) -> None:
+    did = await bench.publish(sample.metadata())
+    assert bench.assets.opened(did) is None
+    opened = await bench.assets.open(did)
+    assert bench.assets.opened(did) is opened
+    bench.registry.records[did] = replace(bench.registry.records[did], version=2)
+    assert bench.assets.opened(did) is opened, "the same metadata"
+    bench.registry.records[did] = replace(bench.registry.records[did], metadata=Cid.of(b"others"))
+    assert bench.assets.opened(did) is None
+    assert bench.assets.opened(another(9).did) is None
 
 
 async def test_definitions_go_when_their_key_does(bench: Bench) -> None:
