@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -158,6 +159,29 @@ async def test_a_change_while_an_asset_is_described_is_not_missed(market: Market
         market.chain.rpc = overtaken  # type: ignore[method-assign,assignment]
         with pytest.raises(NotServed, match="deactivated"):
             await meter.view.ways(did)
+
+
+async def test_what_was_seen_of_an_asset_is_known_at_once_until_a_block_or_the_time_changes_it(
+    market: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = await market.plan(1)
+    did, closing = await market.asset((plan, 1, 1)), await market.asset((plan, 1, 1))
+    await market.send(market.deployment.assets.close_offer(closing, plan), market.builder)
+    async with open_meter(market, tmp_path / "l.db") as meter:
+        view = meter.view
+        assert (view.asset_seen(did), view.ways_seen(did)) == (None, ())
+        for one in (did, closing):
+            ways, record = await view.ways(one), (await view.describe(one)).asset
+            assert (view.asset_seen(one), view.ways_seen(one)) == (record, ways)
+        await market.send(market.deployment.assets.set_active(did, False), market.builder)
+        await view.refresh()
+        assert (view.asset_seen(did), view.ways_seen(did)) == (None, ())
+        monkeypatch.setattr(view, "_clock", lambda: time.time() + 10 * 365 * 86_400)
+        assert view.ways_seen(closing) == ()
+        for one in (did, closing):
+            with pytest.raises(NotServed):
+                await view.ways(one)
+            assert view.ways_seen(one) == ()
 
 
 async def test_a_view_behind_the_head_sees_a_purchase_only_at_its_depth(market: Market, tmp_path: Path) -> None:
