@@ -42,8 +42,7 @@ class Limits:
 
     def ask(self, key: ApiKey) -> None:
         """Counts a call that asks to be let in; `leave` ends it. Raises TooManyRequests."""
-        keys, subscribers = self._keys, self._subscribers
-        mine, ours = keys.get(key.id, 0), subscribers.get(key.subscriber, 0)
+        mine, ours = self._keys.get(key.id, 0), self._subscribers.get(key.subscriber, 0)
         if mine >= self._most_of_key:
             raise TooManyRequests(
                 f"{mine} calls of this API key are running already; wait for one to end.", retry_after=1
@@ -53,31 +52,28 @@ class Limits:
                 f"{ours} calls of {key.subscriber} are running already, over all of its keys; wait for one to end.",
                 retry_after=1,
             )
-        if self.running >= self._most:  # before the ledger and the chain are asked
-            raise _full()
+        self._check_room()  # before the ledger and the chain are asked
         if self._per_minute is not None:
             self._take(key.subscriber, self._per_minute)
-        keys[key.id] = mine + 1
-        subscribers[key.subscriber] = ours + 1
+        self._keys[key.id], self._subscribers[key.subscriber] = mine + 1, ours + 1
 
     def enter(self) -> None:
         """A call is let in; `leave` ends it. Raises TooManyRequests where the node is full."""
-        if self.running >= self._most:
-            raise _full()
+        self._check_room()
         self.running += 1
 
     def leave(self, key: ApiKey, *, entered: bool) -> None:
         """A call has ended, or was refused. entered: whether it had been let in."""
         self.running -= entered
-        keys, subscribers = self._keys, self._subscribers
-        if left := keys[key.id] - 1:
-            keys[key.id] = left
-        else:
-            del keys[key.id]
-        if left := subscribers[key.subscriber] - 1:
-            subscribers[key.subscriber] = left
-        else:
-            del subscribers[key.subscriber]
+        for counts, name in ((self._keys, key.id), (self._subscribers, key.subscriber)):
+            if left := counts[name] - 1:
+                counts[name] = left
+            else:
+                del counts[name]
+
+    def _check_room(self) -> None:
+        if self.running >= self._most:
+            raise TooManyRequests("The node is busy; try again in a moment.", retry_after=1)
 
     def _take(self, subscriber: str, per_minute: int) -> None:
         now, each = self._now(), 60 / per_minute
@@ -102,7 +98,3 @@ class Limits:
             latest = sorted(kept.items(), key=lambda pair: pair[1].at)[len(kept) // 2 :]
             kept = dict(latest)
         self._buckets = kept
-
-
-def _full() -> TooManyRequests:
-    return TooManyRequests("The node is busy; try again in a moment.", retry_after=1)

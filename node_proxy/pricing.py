@@ -31,13 +31,12 @@ class Usage:
     tool_calls: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        counts = (self.input_tokens, self.cached_tokens, self.output_tokens, self.reasoning_tokens)
+        counts = self._counts
         if {*map(type, counts)} != {int} or min(counts) < 0 or max(counts) >= _LIMIT:
             for name, value in zip(_COUNTS, counts, strict=True):
                 _check(name, value)
-        if self.tool_calls:
-            for kind, calls in self.tool_calls.items():
-                _check(f"tool_calls.{kind}", calls)
+        for kind, calls in self.tool_calls.items():
+            _check(f"tool_calls.{kind}", calls)
 
     def __add__(self, other: Usage) -> Usage:
         """The usage of two provider calls that gave one answer."""
@@ -51,18 +50,12 @@ class Usage:
 
     def counts(self) -> dict[str, int]:
         """The counts that aren't zero, by name, as the ledger keeps them; tool calls as `tool_calls.<type>`."""
-        counts = {}
-        if self.input_tokens:
-            counts["input_tokens"] = self.input_tokens
-        if self.cached_tokens:
-            counts["cached_tokens"] = self.cached_tokens
-        if self.output_tokens:
-            counts["output_tokens"] = self.output_tokens
-        if self.reasoning_tokens:
-            counts["reasoning_tokens"] = self.reasoning_tokens
-        if self.tool_calls:
-            counts |= {f"tool_calls.{kind}": calls for kind, calls in self.tool_calls.items() if calls}
-        return counts
+        counts = {name: value for name, value in zip(_COUNTS, self._counts, strict=True) if value}
+        return counts | {f"tool_calls.{kind}": calls for kind, calls in self.tool_calls.items() if calls}
+
+    @property
+    def _counts(self) -> tuple[int, ...]:
+        return self.input_tokens, self.cached_tokens, self.output_tokens, self.reasoning_tokens
 
 
 def micro_credits(usage: Usage, pricing: Pricing) -> int:

@@ -55,12 +55,12 @@ from node_proxy.postgres import Connection, connect, url_fault
 from node_proxy.schema import current, migrate
 
 T = TypeVar("T")
+
 MOST_AT_ONCE = 500
 """Calls in one transaction at most."""
 
 REAP_SECONDS = 2.0
 """How often reservations of dead processes are looked for."""
-
 
 # First halves of advisory locks ("nvm" and a digit); the second half is a process's number, or 0.
 _PROCESS, _MIGRATE, _BOOKS, _LEADER = (0x6E766D30 + n for n in range(4))

@@ -118,14 +118,12 @@ class _Live:
         self.future: asyncio.Future[Charge] | None = None
 
     def committed(self, _: object) -> None:
-        hold, credits, account, key = self.hold, self.charge, self.account, self.key
-        self._ledger._live.pop(hold.id, None)
-        account.reserved -= hold.credits
+        credits, account, future = self.charge, self.account, self.future
+        self._ledger._drop(self)
         account.captured += credits
-        key.reserved -= hold.credits
-        key.spent += credits
-        if (future := self.future) is not None and not future.done():
-            future.set_result(Charge(hold.id, credits, account.spendable))
+        self.key.spent += credits
+        if future is not None and not future.done():
+            future.set_result(Charge(self.hold.id, credits, account.spendable))
 
     def failed(self, error: Exception) -> None:
         future, self.future = self.future, None
@@ -271,8 +269,7 @@ class SqliteLedger:
         if credits < 0:
             raise ValueError(f"{credits} credits can't be reserved")
         # From here on nothing awaits: no other call can come in between.
-        state = self._accounts.get(account) or self._account(account)
-        key = self._keys.get(key_id) or self._key(key_id)
+        state, key = self._account(account), self._key(key_id)
         snapshot, spendable = state.snapshot, state.spendable
         if (
             snapshot is None
