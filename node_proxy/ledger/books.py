@@ -3,6 +3,9 @@
 Each function runs within one transaction of its caller, who also sees to it that no two of them run at the same time:
 SQLite has one writer, PostgreSQL takes an advisory lock. Captures may run beside them: they only add to `captured`,
 `charged`, `unsettled` and to the charges that wait.
+
+In SQLite the rows of accounts and keys may be behind the journal (see `sqlite`); `account_totals` and `key_totals` are
+the books as they are, in both databases.
 """
 
 from __future__ import annotations
@@ -57,16 +60,19 @@ class Db(Protocol):
 
 # ------------------------------------------------------------------------------------------------------------ accounts
 
-_ACCOUNT = "SELECT block, balance, consumed, expiry, refund_at, units, captured FROM accounts"
+_ACCOUNT = (
+    "SELECT block, balance, consumed, expiry, refund_at, units, captured, COALESCE((SELECT floor FROM checkpoint), 0)"
+    " FROM accounts WHERE plan = ? AND subscriber = ?"
+)
 
 
 def account(db: Db, who: AccountId) -> tuple[Snapshot | None, int]:
-    """The account's snapshot and what is captured. An account never seen: (None, 0)."""
-    row = db.execute(f"{_ACCOUNT} WHERE plan = ? AND subscriber = ?", who).fetchone()
+    """The account's snapshot and what is captured, by its row. An account never seen: (None, 0)."""
+    row = db.execute(_ACCOUNT, who).fetchone()
     if row is None:
         return None, 0
-    block, balance, consumed, expiry, refund_at, units, captured = row
-    if block is None or block < floor(db):
+    block, balance, consumed, expiry, refund_at, units, captured, floor = row
+    if block is None or block < floor:
         return None, captured
     return Snapshot(who, block, balance, consumed, expiry, refund_at, units), captured
 
@@ -250,7 +256,7 @@ def backlog(db: Db, expiring_before: int) -> list[Backlog]:
     rows = db.execute(
         "SELECT w.did, w.plan, SUM(w.calls), SUM(w.credits), COUNT(*), MIN(w.oldest),"
         " MAX(CASE WHEN a.refund_at > 0 OR (a.expiry > 0 AND a.expiry < ?) THEN 1 ELSE 0 END)"
-        # In the order of its index, which has all of these: the charges themselves aren't read.
+        # Its index has all of these: the charges themselves aren't read.
         " FROM (SELECT did, plan, subscriber, COUNT(*) AS calls, SUM(credits) AS credits, MIN(created) AS oldest"
         " FROM charges WHERE batch IS NULL GROUP BY did, plan, subscriber) w"
         " JOIN accounts a ON a.plan = w.plan AND a.subscriber = w.subscriber"
@@ -291,12 +297,16 @@ def prepare(db: Db, did: bytes, plan: bytes, node: bytes, number: int, max_entri
 AT_ONCE = 2_000
 """Charges that one transaction puts into a batch: calls wait for it in SQLite, some 40 µs per charge."""
 
+LOOKED_AT = 10_000
+"""Charges that one transaction looks at for it, most of which may be of subscribers that have no room in the batch."""
 
-def gather(db: Db, batch_id: int, max_entries: int) -> bool:
-    """Puts the next charges that wait into a prepared batch; whether there may be more of them.
 
-    The batch is whole after every step: it settles what is in it. Raises BatchConflict where somebody has gone on
-    with it, so that its content must stay.
+def gather(db: Db, batch_id: int, max_entries: int, after: str = "") -> str | None:
+    """Puts the next charges that wait into a prepared batch, oldest first, and all that wait of each subscriber in it.
+
+    after: a charge's id up to which that is done. Answers the next one; None = it is done. The batch is whole after
+    every step: it settles what is in it. Raises BatchConflict where somebody has gone on with it, so that its content
+    must stay.
     """
     did, plan, state, root = db.execute(
         "SELECT did, plan, state, root FROM batches WHERE id = ?", (batch_id,)
@@ -309,14 +319,18 @@ def gather(db: Db, batch_id: int, max_entries: int) -> bool:
             "SELECT subscriber, calls, credits FROM entries WHERE batch = ?", (batch_id,)
         ).fetchall()
     }
-    rows, taken = _waiting(db, bytes(did), bytes(plan), AT_ONCE), []
+    taken: list[tuple[str, bytes]] = []
+    rows = _waiting(db, bytes(did), bytes(plan), LOOKED_AT, after)
+    done = len(rows) < LOOKED_AT
     for charge_id, subscriber, credits in rows:
-        who = bytes(subscriber)
-        if who not in entries and len(entries) >= max_entries:
+        if len(taken) == AT_ONCE:
+            done = False
             break
-        calls, sum_ = entries.get(who, (0, 0))
-        entries[who] = calls + 1, sum_ + credits
-        taken.append((charge_id, who))
+        after, who = charge_id, bytes(subscriber)
+        if who in entries or len(entries) < max_entries:
+            calls, sum_ = entries.get(who, (0, 0))
+            entries[who] = calls + 1, sum_ + credits
+            taken.append((charge_id, who))
     for start in range(0, len(taken), _PARAMETERS):
         part = [charge_id for charge_id, _ in taken[start : start + _PARAMETERS]]
         marks = ", ".join("?" for _ in part)
@@ -330,18 +344,18 @@ def gather(db: Db, batch_id: int, max_entries: int) -> bool:
             " ON CONFLICT (batch, subscriber) DO UPDATE SET calls = excluded.calls, credits = excluded.credits",
             (batch_id, who, bytes(plan), calls, sum_),
         )
-    return len(taken) == AT_ONCE
+    return None if done else after
 
 
 _PARAMETERS = 500
 
 
-def _waiting(db: Db, did: bytes, plan: bytes, limit: int) -> list[Row]:
-    # In the order of its index, so that no more rows are looked at than are taken.
+def _waiting(db: Db, did: bytes, plan: bytes, limit: int, after: str = "") -> list[Row]:
+    # In the order of its index, so that no more rows are looked at than are asked for.
     return db.execute(
-        "SELECT id, subscriber, credits FROM charges WHERE batch IS NULL AND did = ? AND plan = ?"
-        " ORDER BY subscriber LIMIT ?",
-        (did, plan, limit),
+        "SELECT id, subscriber, credits FROM charges WHERE batch IS NULL AND did = ? AND plan = ? AND id > ?"
+        " ORDER BY id LIMIT ?",
+        (did, plan, after, limit),
     ).fetchall()
 
 
@@ -691,13 +705,14 @@ _BOOKS = ("unsettled", "settled", "missing", "parked")
 _CHECKS = (
     (
         "credits charged to account",
-        "SELECT a.plan, a.subscriber, COALESCE(c.total, 0), a.charged FROM accounts a LEFT JOIN"
+        "SELECT a.plan, a.subscriber, COALESCE(c.total, 0), a.charged FROM account_totals a LEFT JOIN"
         " (SELECT plan, subscriber, SUM(credits) AS total FROM charges GROUP BY plan, subscriber) c"
         " ON c.plan = a.plan AND c.subscriber = a.subscriber WHERE COALESCE(c.total, 0) <> a.charged",
     ),
     (
         "credits of account that the chain's word doesn't contain",
-        "SELECT a.plan, a.subscriber, COALESCE(w.total, 0) + COALESCE(p.total, 0), a.captured FROM accounts a LEFT JOIN"
+        "SELECT a.plan, a.subscriber, COALESCE(w.total, 0) + COALESCE(p.total, 0), a.captured"
+        " FROM account_totals a LEFT JOIN"
         " (SELECT plan, subscriber, SUM(credits) AS total FROM charges WHERE batch IS NULL GROUP BY plan, subscriber) w"
         " ON w.plan = a.plan AND w.subscriber = a.subscriber LEFT JOIN"
         " (SELECT plan, subscriber, SUM(credits) AS total FROM entries WHERE absorbed = 0 GROUP BY plan, subscriber) p"
@@ -720,7 +735,7 @@ _CHECKS = (
     ),
     (
         "credits charged through API key",
-        "SELECT k.key_id, '', COALESCE(c.total, 0), k.spent FROM key_spending k LEFT JOIN"
+        "SELECT k.key_id, '', COALESCE(c.total, 0), k.spent FROM key_totals k LEFT JOIN"
         " (SELECT key_id, SUM(credits) AS total FROM charges GROUP BY key_id) c ON c.key_id = k.key_id"
         " WHERE COALESCE(c.total, 0) <> k.spent",
     ),
@@ -759,7 +774,7 @@ _CHECKS = (
 
 def audit(db: Db) -> Audit:
     """See Ledger.audit."""
-    (charged,) = db.execute("SELECT COALESCE(SUM(charged), 0) FROM accounts").fetchone()
+    (charged,) = db.execute("SELECT COALESCE(SUM(charged), 0) FROM account_totals").fetchone()
     owed = db.execute(f"SELECT {', '.join(f'COALESCE(SUM({book}), 0)' for book in _BOOKS)} FROM claims").fetchone()
     (count,) = db.execute("SELECT COUNT(*) FROM charges").fetchone()
     totals = {"charged": -int(charged)} | {book: int(total) for book, total in zip(_BOOKS, owed, strict=True)}

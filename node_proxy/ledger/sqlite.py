@@ -6,6 +6,11 @@ COMMIT, which waits for the disk, runs in a thread. WAL, synchronous=FULL: what 
 survives a power cut. SQLite would now and then let a COMMIT copy the whole log into the file, with all calls waiting:
 here that is done beside them.
 
+A charge is appended: to the journal (`charges`), to the index of what waits, and to `unposted`, a line of which stands
+for what its account's and its API key's rows don't say yet. Those rows would be a page each, for every call. They are
+written later, together: `_post`. Memory has the true sums of all that isn't posted, so an account or a key that isn't
+in memory is what its row says.
+
 Reservations live in memory. A reservation is the promise of a living process to a living client; the file's lock admits
 one serving process, so nobody else needs to see it, and a process that dies takes its reservations with it.
 """
@@ -20,6 +25,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from time import time
@@ -54,6 +60,7 @@ from node_proxy.ledger.ids import new_id
 from node_proxy.schema import prepare_sqlite
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 BUSY_SECONDS = 10
 """How long to wait for another process that writes (`nvm-node settle`)."""
@@ -68,22 +75,33 @@ Only as long as the event loop has other work, which shows in pauses that end la
 LOGGED = 8_000
 """Pages after which the write-ahead log is copied into the file, 32 MB: the copy shares the disk with the calls.
 
-Counted roughly: five for a transaction, one for an operation in it, HEAVY_PAGES for a heavy one.
+Counted roughly: five for a transaction, one for four operations in it, HEAVY_PAGES for a heavy one, one for a line that
+is posted.
 """
 HEAVY_PAGES = 500
 
+UNPOSTED, FEW = 1_000, 50
+"""Lines of `unposted` after which they are posted, even where nothing else asks for it: 2 to 15 ms, beside the loop.
+
+FEW are posted on the loop.
+"""
+
 ACCOUNTS_IN_MEMORY = 20_000
-"""Accounts beyond it are read from the file again: some 10 µs."""
+"""Accounts beyond it, and beyond what isn't posted, are read from the file again: some 10 µs."""
 
 
 @dataclass(slots=True)
 class _Account:
-    """An account as it would be if every operation committed so far, and no other, had happened."""
+    """An account as it would be if every operation committed so far, and no other, had happened.
+
+    round: of postings, to which its latest charge belongs.
+    """
 
     id: AccountId
     snapshot: Snapshot | None
     captured: int
     reserved: int = 0
+    round: int = -1
 
     @property
     def spendable(self) -> int:
@@ -96,8 +114,14 @@ class _Account:
 
 @dataclass(slots=True)
 class _Key:
-    spent: int
+    """spent: None = nobody has asked, so nobody has looked. round: as of an account."""
+
+    spent: int | None
     reserved: int = 0
+    round: int = -1
+
+
+S = TypeVar("S", _Account, _Key)
 
 
 class _Live:
@@ -118,10 +142,12 @@ class _Live:
         self.future: asyncio.Future[Charge] | None = None
 
     def committed(self, _: object) -> None:
-        credits, account, future = self.charge, self.account, self.future
+        credits, account, key, future = self.charge, self.account, self.key, self.future
         self._ledger._drop(self)
         account.captured += credits
-        self.key.spent += credits
+        if key.spent is not None:
+            key.spent += credits
+        account.round = key.round = self._ledger._round
         if future is not None and not future.done():
             future.set_result(Charge(self.hold.id, credits, account.spendable))
 
@@ -235,6 +261,8 @@ class SqliteLedger:
         self._copying: asyncio.Task[None] | None = None
         self._copied = False
         self._logged = 0
+        self._unposted = 0
+        self._round = 0
         self._accounts: dict[AccountId, _Account] = {}
         self._keys: dict[str, _Key] = {}
         self._live: dict[str, _Live] = {}
@@ -268,8 +296,10 @@ class SqliteLedger:
             raise LedgerInUse(f"{self._path} was opened to look and settle, not to serve calls")
         if credits < 0:
             raise ValueError(f"{credits} credits can't be reserved")
+        while (key := self._key(key_id, asked=key_budget is not None)).spent is None and key_budget is not None:
+            await self._learn(key_id)
         # From here on nothing awaits: no other call can come in between.
-        state, key = self._account(account), self._key(key_id)
+        state = self._account(account)
         snapshot, spendable = state.snapshot, state.spendable
         if (
             snapshot is None
@@ -278,8 +308,10 @@ class SqliteLedger:
             or (covers is not None and not covers(snapshot, spendable))
         ):
             raise NotEnoughCredits(state.standing, credits)
-        if key_budget is not None and key.spent + key.reserved + credits > key_budget:
-            raise BudgetSpent(key_id, key_budget, max(0, key_budget - key.spent - key.reserved), credits)
+        if key_budget is not None:
+            left = key_budget - (key.spent or 0) - key.reserved
+            if credits > left:
+                raise BudgetSpent(key_id, key_budget, max(0, left), credits)
         state.reserved += credits
         key.reserved += credits
         hold = Hold(new_id(), account, did, credits, key_id, request_id, time())
@@ -310,7 +342,9 @@ class SqliteLedger:
             self._drop(live)
 
     async def key_spent(self, key_id: str) -> int:
-        return self._key(key_id).spent
+        while (spent := self._key(key_id, asked=True).spent) is None:
+            await self._learn(key_id)
+        return spent
 
     def _drop(self, live: _Live) -> None:
         hold = live.hold
@@ -321,20 +355,43 @@ class SqliteLedger:
     def _account(self, who: AccountId) -> _Account:
         state = self._accounts.get(who)
         if state is None:
-            if len(self._accounts) >= ACCOUNTS_IN_MEMORY:
-                self._accounts = {kept.id: kept for kept in self._accounts.values() if kept.reserved}
-            state = self._accounts[who] = _Account(who, *self._read(lambda db: books.account(db, who)))
+            self._accounts = self._with_room(self._accounts)
+            snapshot, captured = self._read(lambda db: books.account(db, who))
+            state = self._accounts[who] = _Account(who, snapshot, captured + self._read_unposted(_OF_ACCOUNT, who))
         return state
 
-    def _key(self, key_id: str) -> _Key:
+    def _key(self, key_id: str, *, asked: bool) -> _Key:
+        """asked: whether what it has spent matters. For one that is in memory without it, see `_learn`."""
         key = self._keys.get(key_id)
         if key is None:
-            if len(self._keys) >= ACCOUNTS_IN_MEMORY:
-                self._keys = {name: kept for name, kept in self._keys.items() if kept.reserved}
-            query = "SELECT spent FROM key_spending WHERE key_id = ?"
-            row = self._read(lambda db: db.execute(query, (key_id,)).fetchone())
-            key = self._keys[key_id] = _Key(0 if row is None else row[0])
+            self._keys = self._with_room(self._keys)
+            spent = None
+            if asked:
+                row = self._read(lambda db: _spent(db, key_id))
+                spent = row + self._read_unposted(_OF_KEY, (key_id,))
+            key = self._keys[key_id] = _Key(spent)
         return key
+
+    def _with_room(self, kept: dict[K, S]) -> dict[K, S]:
+        """It, or where it is full those of it that the file alone doesn't tell."""
+        if len(kept) < ACCOUNTS_IN_MEMORY:
+            return kept
+        return {name: one for name, one in kept.items() if one.reserved or one.round == self._round}
+
+    def _read_unposted(self, query: str, of: Sequence[Any]) -> int:
+        """For what isn't in memory. A serving process has all of it there; the others don't, and may take long."""
+        if self._serving:
+            return 0
+        return self._read(lambda db: int(db.execute(query, of).fetchone()[0]))
+
+    async def _learn(self, key_id: str) -> None:
+        """What a key has spent that is in memory without it: in its turn among the charges."""
+
+        def then(spent: int) -> None:
+            if (key := self._keys.get(key_id)) is not None:
+                key.spent = spent
+
+        await self._write(lambda db: _spent(db, key_id), then, posts=True)
 
     # ------------------------------------------------------------------------------------------------------- vouchers
 
@@ -365,15 +422,15 @@ class SqliteLedger:
             self._refresh(rows)
             self._forget(lambda snapshot: snapshot.block < checkpoint.floor)
 
-        heavy = len(snapshots) + len(applied) > 20
-        await self._write(run, then if checkpoint.floor else self._refresh, heavy=heavy)
+        news = len(snapshots) + len(applied)
+        await self._write(run, then if checkpoint.floor else self._refresh, heavy=news > 20, posts=news > 0)
 
     async def observe(self, snapshots: Sequence[Snapshot]) -> None:
         def run(db: sqlite3.Connection) -> list[_Row]:
             books.observe(db, snapshots)
             return _rows(db, [snapshot.account for snapshot in snapshots])
 
-        await self._write(run, self._refresh, heavy=len(snapshots) > 20)
+        await self._write(run, self._refresh, heavy=len(snapshots) > 20, posts=True)
 
     async def rewind(self, block: int, block_hash: bytes) -> None:
         await self._write(
@@ -409,8 +466,10 @@ class SqliteLedger:
         if batch is None:
             return None
         # A transaction for each part: the calls that wait for the writer get their turn in between.
-        while await self._write(lambda db: books.gather(db, batch.id, max_entries), heavy=True):
-            pass
+        after: str | None = ""
+        while after is not None:
+            step = partial(books.gather, batch_id=batch.id, max_entries=max_entries, after=after)
+            after = await self._write(step, heavy=True)
         return self._read(lambda db: books.batch(db, batch.id))
 
     async def batches(self, *states: BatchState) -> list[Batch]:
@@ -443,7 +502,7 @@ class SqliteLedger:
         await self._write(lambda db: books.unpark(db, batch_id), heavy=True)
 
     async def adopt(self, forgotten: Forgotten) -> Batch:
-        return await self._write(lambda db: books.adopt(db, forgotten), heavy=True)
+        return await self._write(lambda db: books.adopt(db, forgotten), heavy=True, posts=True)
 
     @asynccontextmanager
     async def leader(self) -> AsyncIterator[bool]:
@@ -509,14 +568,33 @@ class SqliteLedger:
 
         return await asyncio.to_thread(run)
 
+    def _posting(
+        self, run: Callable[[sqlite3.Connection], T], then: Callable[[T], Any] | None
+    ) -> tuple[Callable[[sqlite3.Connection], T], Callable[[T], Any]]:
+        """The same, with everything posted that was charged before it."""
+
+        def post_and_run(db: sqlite3.Connection) -> T:
+            self._post()
+            return run(db)
+
+        def posted(result: T) -> Any:
+            self._round += 1
+            return result if then is None else then(result)
+
+        return post_and_run, posted
+
     async def _write(
         self,
         run: Callable[[sqlite3.Connection], T],
         then: Callable[[T], Any] | None = None,
         *,
         heavy: bool = False,
+        posts: bool = False,
     ) -> T:
-        """heavy: too long for the event loop, so that the whole transaction runs in the thread."""
+        """heavy: too long for the event loop, so that the whole transaction runs in the thread. posts: before `run`."""
+        if posts:
+            run, then = self._posting(run, then)
+            heavy = heavy or self._unposted > FEW
         future: asyncio.Future[T] = self._loop.create_future()
         self._waiting.works += 1
         self._submit(_Work(run, then, heavy, future))
@@ -536,11 +614,36 @@ class SqliteLedger:
                 group, self._waiting = self._waiting, _Group()
                 many = len(group.ops)
                 await self._commit(group)
-                self._logged += 5 + many
+                self._logged += 5 + many // 4
+                if self._unposted >= UNPOSTED:
+                    await self._post_beside()
                 if self._copied or (self._logged >= LOGGED and self._copying is None):
                     await self._shorten_log()
         finally:
             self._flushing = None
+
+    async def _post_beside(self) -> None:
+        """A transaction of its own, for which the calls of the moment wait."""
+        self._logged += self._unposted
+
+        def work() -> None:
+            self._begin_patiently()
+            self._post()
+            self._writer.commit()
+
+        try:
+            await self._disk.run(work)
+        except sqlite3.Error:  # a full disk, say: a charge will say more, and after as many again will do
+            self._unposted = 0
+            with suppress(sqlite3.Error):
+                self._writer.rollback()
+        else:
+            self._round += 1
+
+    def _post(self) -> None:
+        """Within a transaction: writes accounts and keys as they are. Once that is on disk a round ends."""
+        _post(self._writer)
+        self._unposted = 0
 
     async def _gather(self) -> None:
         """See GATHER_SECONDS."""
@@ -649,24 +752,45 @@ class SqliteLedger:
             claims[did, who.plan] = claims.get((did, who.plan), 0) + credits
         many = self._writer.executemany
         many(_INSERT_CHARGE, [live.row for live in charges])
-        many(_CHARGE_ACCOUNT, [(credits, credits, *who) for (who, _, _), credits in sums.items()])
+        many(_LEAVE_UNPOSTED, [(*who, key_id, credits) for (who, _, key_id), credits in sums.items()])
         many(_CREDIT_CLAIM, [(*claim, credits) for claim, credits in claims.items()])
-        many(_CHARGE_KEY, [(key_id, credits) for (_, _, key_id), credits in sums.items()])
+        self._unposted += len(sums)
 
 
 _INSERT_CHARGE = (
     "INSERT INTO charges (id, plan, subscriber, did, credits, usage, flags, key_id, request_id, created)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
-_CHARGE_ACCOUNT = "UPDATE accounts SET captured = captured + ?, charged = charged + ? WHERE plan = ? AND subscriber = ?"
+_LEAVE_UNPOSTED = "INSERT INTO unposted (plan, subscriber, key_id, credits) VALUES (?, ?, ?, ?)"
 _CREDIT_CLAIM = (
     "INSERT INTO claims (did, plan, unsettled) VALUES (?, ?, ?)"
     " ON CONFLICT (did, plan) DO UPDATE SET unsettled = unsettled + excluded.unsettled"
 )
-_CHARGE_KEY = (
-    "INSERT INTO key_spending (key_id, spent) VALUES (?, ?)"
+_POST_TO_ACCOUNTS = (
+    "INSERT INTO accounts (plan, subscriber, captured, charged)"
+    " SELECT plan, subscriber, SUM(credits), SUM(credits) FROM unposted GROUP BY plan, subscriber"
+    " ON CONFLICT (plan, subscriber) DO UPDATE SET"
+    " captured = captured + excluded.captured, charged = charged + excluded.charged"
+)
+_POST_TO_KEYS = (
+    "INSERT INTO key_spending (key_id, spent) SELECT key_id, SUM(credits) FROM unposted GROUP BY key_id"
     " ON CONFLICT (key_id) DO UPDATE SET spent = spent + excluded.spent"
 )
+_OF_ACCOUNT = "SELECT COALESCE(SUM(credits), 0) FROM unposted WHERE plan = ? AND subscriber = ?"
+_OF_KEY = "SELECT COALESCE(SUM(credits), 0) FROM unposted WHERE key_id = ?"
+
+
+def _post(db: sqlite3.Connection) -> None:
+    db.execute(_POST_TO_ACCOUNTS)
+    db.execute(_POST_TO_KEYS)
+    db.execute("DELETE FROM unposted")
+
+
+def _spent(db: sqlite3.Connection, key_id: str) -> int:
+    """What its row says."""
+    row = db.execute("SELECT spent FROM key_spending WHERE key_id = ?", (key_id,)).fetchone()
+    return 0 if row is None else int(row[0])
+
 
 _Row = tuple[AccountId, Snapshot | None, int]
 
@@ -733,6 +857,10 @@ def _open(path: Path, serving: bool, resources: ExitStack) -> tuple[sqlite3.Conn
         raise LedgerInUse(f"another process serves calls from {path}: end it, or let several share a PostgreSQL ledger")
     prepare_sqlite(books.MIGRATIONS, path, _connect)
     writer, reader = _connect(path), _connect(path)
+    if serving:  # a process that was killed left some, and this one has nothing of it in memory
+        writer.execute("BEGIN IMMEDIATE")
+        _post(writer)
+        writer.execute("COMMIT")
     writer.execute("PRAGMA busy_timeout = 0")
     writer.execute("PRAGMA wal_autocheckpoint = 0")
     return writer, reader

@@ -34,6 +34,7 @@ from node_proxy.ledger.base import (
     Snapshot,
 )
 from node_proxy.ledger.postgres import PostgresLedger
+from node_proxy.ledger.sqlite import SqliteLedger
 from tests.postgres import Postgres, postgres
 from tests.world import until
 
@@ -420,6 +421,126 @@ async def test_a_hold_that_could_not_be_given_back_is_given_back_later(server: P
         assert (standing.captured, standing.reserved) == (10, 10)
 
 
+# ------------------------------------------------------------------------------------- SQLite: what isn't posted yet
+
+
+def in_file(path: Path, query: str) -> list[tuple[Any, ...]]:
+    db = sqlite3.connect(path)
+    try:
+        return db.execute(query).fetchall()
+    finally:
+        db.close()
+
+
+async def test_charges_that_a_process_left_unposted_count_in_the_next_one(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    async with open_ledger(str(path), serving=True) as ledger:
+        await ledger.advance(checkpoint(1), [snapshot(ALICE, 100)])
+        await charge(ledger, ALICE, 30)
+    assert in_file(path, "SELECT SUM(credits) FROM unposted") == [(30,)]
+    async with open_ledger(str(path), serving=True) as ledger:
+        assert in_file(path, "SELECT COUNT(*) FROM unposted") == [(0,)]
+        assert in_file(path, "SELECT captured, charged FROM accounts") == [(30, 30)]
+        assert in_file(path, "SELECT key_id, spent FROM key_spending") == [("key_1", 30)]
+        assert (await ledger.standing(ALICE)).captured == 30
+        with pytest.raises(BudgetSpent, match="11 credits wanted, 10 of 40 are left"):
+            await reserve(ledger, ALICE, 11, budget=40)
+        assert (await ledger.audit()).clean
+
+
+async def test_a_process_beside_counts_what_is_not_posted_and_may_post_it(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    async with open_ledger(str(path), serving=True) as ledger:
+        await ledger.advance(checkpoint(1), [snapshot(ALICE, 100), snapshot(BOB, 50)])
+        await charge(ledger, ALICE, 30)
+        async with open_ledger(str(path), serving=False) as other:
+            assert (await other.standing(ALICE)).captured == 30
+            assert await other.key_spent("key_1") == 30
+            assert (await other.audit()).clean
+            await other.observe([snapshot(BOB, 50)])
+        assert in_file(path, "SELECT COUNT(*) FROM unposted") == [(0,)]
+        await charge(ledger, ALICE, 7)
+        assert (await ledger.standing(ALICE)).captured == 37
+        assert await ledger.key_spent("key_1") == 37
+        assert (await ledger.audit()).clean
+
+
+async def test_what_left_memory_comes_back_with_every_charge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "ACCOUNTS_IN_MEMORY", 2)
+    monkeypatch.setattr(sqlite, "UNPOSTED", 5)
+    path = tmp_path / "ledger.db"
+    people = [AccountId(PLAN, bytes([n]) * 20) for n in range(9)]
+    charged = dict.fromkeys(people, 0)
+    async with open_ledger(str(path), serving=True) as ledger:
+        assert isinstance(ledger, SqliteLedger)
+        await ledger.advance(checkpoint(1), [snapshot(who, 1_000) for who in people])
+        for step in range(200):
+            who = people[step * step % 7 if step % 3 else step % 9]
+            key = f"key_{who.subscriber[0]}"
+            budget = charged[who] + 3 if step % 2 else None
+            hold = await ledger.reserve(who, DID, 3, key_id=key, key_budget=budget, request_id="req_1")
+            with pytest.raises(BudgetSpent):
+                await ledger.reserve(who, DID, 1, key_id=key, key_budget=charged[who] + 3, request_id="req_1")
+            left = await ledger.capture(hold, step % 4, None)
+            charged[who] += step % 4
+            assert left.credits_left == 1_000 - charged[who]
+            other = people[step % 5]
+            assert (await ledger.standing(other)).captured == charged[other]
+            assert await ledger.key_spent(f"key_{other.subscriber[0]}") == charged[other]
+            # What isn't posted, and the two.
+            assert max(len(ledger._accounts), len(ledger._keys)) <= 2 + 5
+        assert (await ledger.audit()).clean
+
+
+async def test_accounts_are_posted_after_so_many_charges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "UNPOSTED", 10)
+    path = tmp_path / "ledger.db"
+    async with open_ledger(str(path), serving=True) as ledger:
+        await ledger.advance(checkpoint(1), [snapshot(ALICE, 100)])
+        for _ in range(25):
+            await charge(ledger, ALICE, 1)
+        [(posted,)] = in_file(path, "SELECT captured FROM accounts")
+        assert posted == 20
+        assert in_file(path, "SELECT SUM(credits) FROM unposted") == [(5,)]
+        assert (await ledger.standing(ALICE)).captured == 25
+
+
+async def test_charges_that_cannot_be_posted_are_charged_and_posted_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "UNPOSTED", 3)
+    path = tmp_path / "ledger.db"
+    async with open_ledger(str(path), serving=True) as ledger:
+        await ledger.advance(checkpoint(1), [snapshot(ALICE, 100), snapshot(BOB, 50)])
+        breaker = sqlite3.connect(path)
+        breaker.execute("CREATE TRIGGER broken BEFORE UPDATE ON accounts BEGIN SELECT RAISE(ABORT, 'no room'); END")
+        for _ in range(8):
+            await charge(ledger, ALICE, 2)
+        assert in_file(path, "SELECT COUNT(*) FROM unposted") == [(8,)]
+        with pytest.raises(LedgerFailed, match="no room"):
+            await ledger.observe([snapshot(BOB, 60)])
+        breaker.execute("DROP TRIGGER broken")
+        breaker.close()
+        for _ in range(3):
+            await charge(ledger, ALICE, 2)
+        await ledger.observe([snapshot(BOB, 60)])
+        assert in_file(path, "SELECT captured FROM accounts ORDER BY captured") == [(0,), (22,)]
+        assert (await ledger.standing(ALICE)).captured == 22
+        assert (await ledger.audit()).clean
+
+
+async def test_a_key_that_gets_a_budget_counts_the_charges_on_their_way(ledger: Ledger) -> None:
+    holds = [await reserve(ledger, ALICE, 5) for _ in range(4)]
+    on_their_way = [asyncio.ensure_future(ledger.capture(hold, 4, None)) for hold in holds[:3]]
+    await asyncio.sleep(0)
+    asked = [asyncio.ensure_future(reserve(ledger, ALICE, 3, budget=20)) for _ in range(3)]
+    await asyncio.gather(*on_their_way)
+    # 12 charged and 5 held: one more call of 3 fits.
+    done = await asyncio.gather(*asked, return_exceptions=True)
+    assert [type(one) for one in done] == [Hold, BudgetSpent, BudgetSpent]
+    assert await ledger.key_spent("key_1") == 12
+
+
 # ----------------------------------------------------------------------------------------------- the chain's word
 
 
@@ -796,6 +917,9 @@ async def test_charges_are_listed_page_by_page_whether_settled_or_not(ledger: Le
         ("UPDATE key_spending SET spent = 0", "credits charged through API key key_1"),
         ("UPDATE entries SET calls = calls + 1", "calls of batch entry"),
         ("DELETE FROM charges WHERE batch IS NOT NULL", "credits of batch entry"),
+        ("DELETE FROM unposted", "that the chain's word doesn't contain"),
+        ("UPDATE unposted SET credits = credits + 1", "sum of all books"),
+        ("UPDATE unposted SET key_id = 'key_9'", "credits charged through API key key_9"),
     ],
 )
 async def test_the_audit_finds_every_kind_of_damage(tmp_path: Path, damage: str, what: str) -> None:
@@ -804,6 +928,7 @@ async def test_the_audit_finds_every_kind_of_damage(tmp_path: Path, damage: str,
         await ledger.advance(checkpoint(1), [snapshot(ALICE, 100)])
         await charge(ledger, ALICE, 3)
         await ledger.prepare(DID, PLAN, NODE, 1, max_entries=1, now=9)
+        await ledger.observe([snapshot(ALICE, 100)])  # what was charged before it is posted, in SQLite
         await charge(ledger, ALICE, 4)
         assert (await ledger.audit()).clean
         with sqlite3.connect(path) as db:
@@ -861,6 +986,20 @@ async def test_a_batch_with_as_many_entries_as_it_may_have_takes_no_others(
     assert batch.calls + sum(one.calls for one in await ledger.backlog(expiring_before=0)) == 5
     assert batch.calls == (3 if batch.entries[0].subscriber == ALICE.subscriber else 2)
     assert (await ledger.audit()).clean
+
+
+async def test_a_batch_has_the_oldest_charges_and_all_of_their_subscribers(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many of others come in between."""
+    monkeypatch.setattr(books, "AT_ONCE", 2)
+    monkeypatch.setattr(books, "LOOKED_AT", 3)
+    for who in (BOB, *[ALICE] * 10, BOB, *[ALICE] * 7, BOB, BOB, BOB, ALICE):
+        await charge(ledger, who, 1)
+    batch = await ledger.prepare(DID, PLAN, NODE, 1, max_entries=1, now=9)
+    assert batch is not None
+    assert [(entry.subscriber, entry.calls) for entry in batch.entries] == [(BOB.subscriber, 5)]
+    assert [one.calls for one in await ledger.backlog(expiring_before=0)] == [18]
 
 
 async def test_the_log_is_copied_into_the_file_and_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from node_proxy.ledger import Ledger, open_ledger
+from node_proxy.ledger import Ledger, open_ledger, sqlite
 from node_proxy.ledger.base import (
     AccountId,
     Applied,
@@ -22,6 +23,7 @@ from node_proxy.ledger.base import (
     Batch,
     BatchConflict,
     BatchState,
+    BudgetSpent,
     Checkpoint,
     Hold,
     NotEnoughCredits,
@@ -32,6 +34,7 @@ from node_proxy.ledger.base import (
 DIDS = [b"\x01" * 32, b"\x11" * 32]
 PLAN, NODE = b"\x02" * 32, b"\x03" * 20
 ACCOUNTS = [AccountId(PLAN, bytes([n]) * 20) for n in (10, 11, 12)]
+KEYS = ["key_1", "key_2"]
 
 
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
@@ -60,7 +63,12 @@ class LedgerMachine(RuleBasedStateMachine):
         self.charges: dict[str, tuple[AccountId, bytes, int]] = {}
         self.read_at: dict[AccountId, int] = {}
         self.vouchers: dict[AccountId, int] = {}
+        self.keys: dict[str, str] = {}  # of holds and charges
+        self.sizes = sqlite.ACCOUNTS_IN_MEMORY, sqlite.UNPOSTED
         self.open()
+        self.beside = open_ledger(str(self.folder / "ledger.db"), serving=False)
+        self.other: Ledger = self.run(self.beside.__aenter__())
+        self.settler = self.ledger
 
     # ------------------------------------------------------------------------------------------------------ plumbing
 
@@ -75,6 +83,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.run(self.context.__aexit__(None, None, None))
 
     def teardown(self) -> None:
+        sqlite.ACCOUNTS_IN_MEMORY, sqlite.UNPOSTED = self.sizes
+        self.run(self.beside.__aexit__(None, None, None))
         self.close()
         self.runner.close()
         shutil.rmtree(self.folder)
@@ -99,8 +109,14 @@ class LedgerMachine(RuleBasedStateMachine):
 
     # --------------------------------------------------------------------------------------------------- the chain
 
-    @initialize(units=st.lists(st.integers(0, 60), min_size=3, max_size=3))
-    def start(self, units: list[int]) -> None:
+    @initialize(
+        units=st.lists(st.integers(0, 60), min_size=3, max_size=3),
+        memory=st.sampled_from([1, 2, sqlite.ACCOUNTS_IN_MEMORY]),
+        unposted=st.sampled_from([1, 3, sqlite.UNPOSTED]),
+    )
+    def start(self, units: list[int], memory: int, unposted: int) -> None:
+        """memory, unposted: so few accounts are remembered, and so many charges left, that both have their ends."""
+        sqlite.ACCOUNTS_IN_MEMORY, sqlite.UNPOSTED = memory, unposted
         self.mine(replace(self.chain, balances=dict(zip(ACCOUNTS, units, strict=True))))
         self.look()
 
@@ -151,14 +167,15 @@ class LedgerMachine(RuleBasedStateMachine):
     # ------------------------------------------------------------------------------------------------------- calls
 
     @precondition(lambda self: self.read_at)
-    @rule(data=st.data(), did=st.sampled_from(DIDS))
-    def call(self, data: st.DataObject, did: bytes) -> None:
+    @rule(data=st.data(), did=st.sampled_from(DIDS), key=st.sampled_from(KEYS))
+    def call(self, data: st.DataObject, did: bytes, key: str) -> None:
         """Reserves what there is, charges a part of it."""
         who = data.draw(st.sampled_from(sorted(self.read_at)))
         most = self.spendable(who)
-        hold = self.run(self.ledger.reserve(who, did, most, key_id="key", key_budget=None, request_id="request"))
+        hold = self.run(self.ledger.reserve(who, did, most, key_id=key, key_budget=None, request_id="request"))
         credits = data.draw(st.integers(0, most))
         self.run(self.ledger.capture(hold, credits, None))
+        self.keys[hold.id] = key
         self.charges[hold.id] = (who, did, credits)
 
     @rule(who=st.sampled_from(ACCOUNTS), more=st.integers(-10, 40))
@@ -173,31 +190,54 @@ class LedgerMachine(RuleBasedStateMachine):
         known = self.run(self.ledger.voucher(who))
         assert known.ceiling == self.vouchers[who]
 
-    @rule(who=st.sampled_from(ACCOUNTS), did=st.sampled_from(DIDS), credits=st.integers(0, 30), voucher=st.booleans())
-    def reserve(self, who: AccountId, did: bytes, credits: int, voucher: bool) -> None:
+    @rule(
+        who=st.sampled_from(ACCOUNTS),
+        did=st.sampled_from(DIDS),
+        credits=st.integers(0, 30),
+        voucher=st.booleans(),
+        key=st.sampled_from(KEYS),
+        budget=st.none() | st.integers(0, 120),
+    )
+    def reserve(self, who: AccountId, did: bytes, credits: int, voucher: bool, key: str, budget: int | None) -> None:
         ceiling = self.vouchers.get(who, 0) if voucher else None
         allowed = who in self.read_at and credits <= self.spendable(who)
         if allowed and ceiling is not None:
             consumed = self.history[self.read_at[who]].consumed[who]
             reserved = sum(hold.credits for hold in self.holds if hold.account == who)
             allowed = credits == 0 or consumed + self.captured(who) + reserved + credits <= ceiling
+        held = sum(hold.credits for hold in self.holds if hold.key_id == key)
+        fits = budget is None or self.spent(key) + held + credits <= budget
         try:
             hold = self.run(
                 self.ledger.reserve(
-                    who, did, credits, key_id="key", key_budget=None, request_id="request", ceiling=ceiling
+                    who, did, credits, key_id=key, key_budget=budget, request_id="request", ceiling=ceiling
                 )
             )
         except NotEnoughCredits:
             assert not allowed
+        except BudgetSpent:
+            assert allowed
+            assert not fits
         else:
             assert allowed
+            assert fits
+            self.keys[hold.id] = key
             self.holds.append(hold)
 
     @precondition(lambda self: self.holds)
-    @rule()
-    def capture_all_at_once(self) -> None:
+    @rule(asked=st.none() | st.sampled_from(KEYS), read=st.none() | st.sampled_from(ACCOUNTS))
+    def capture_all_at_once(self, asked: str | None, read: AccountId | None) -> None:
+        """While a key is asked for, and an account read, in between."""
+        middle = len(self.holds) // 2
+
         async def all_of_them() -> None:
-            await asyncio.gather(*(self.ledger.capture(hold, hold.credits, None) for hold in self.holds))
+            works: list[Coroutine[Any, Any, object]] = []
+            works += [self.ledger.capture(hold, hold.credits, None) for hold in self.holds]
+            if asked is not None:
+                works.insert(middle, self.ledger.key_spent(asked))
+            if read in self.read_at:
+                works.insert(middle, self.ledger.observe([self.snapshot(read, self.read_at[read])]))
+            await asyncio.gather(*works)
 
         self.run(all_of_them())
         for hold in self.holds:
@@ -209,11 +249,37 @@ class LedgerMachine(RuleBasedStateMachine):
     def release(self, data: st.DataObject) -> None:
         self.run(self.ledger.release(self.holds.pop(data.draw(st.integers(0, len(self.holds) - 1)))))
 
+    @rule(key=st.sampled_from(KEYS))
+    def ask(self, key: str) -> None:
+        assert self.run(self.ledger.key_spent(key)) == self.spent(key)
+
     @rule()
     def restart(self) -> None:
+        here = self.settler is self.ledger
         self.close()
         self.open()
+        self.settler = self.ledger if here else self.other
         self.holds = []
+
+    @rule(elsewhere=st.booleans())
+    def settle_from(self, elsewhere: bool) -> None:
+        """Whether batches are moved by the process that serves, or by one beside it."""
+        self.settler = self.other if elsewhere else self.ledger
+
+    @rule(posts=st.none() | st.sampled_from(ACCOUNTS))
+    def look_from_elsewhere(self, posts: AccountId | None) -> None:
+        """A process that has just come sees the same; reading an account once more posts what was charged."""
+
+        async def look() -> None:
+            async with open_ledger(str(self.folder / "ledger.db"), serving=False) as other:
+                for who in self.read_at:
+                    assert (await other.standing(who)).captured == self.captured(who)
+                for key in KEYS:
+                    assert await other.key_spent(key) == self.spent(key)
+                if posts in self.read_at:
+                    await other.observe([self.snapshot(posts, self.read_at[posts])])
+
+        self.run(look())
 
     # -------------------------------------------------------------------------------------------------- settlement
 
@@ -254,7 +320,7 @@ class LedgerMachine(RuleBasedStateMachine):
         did = data.draw(st.sampled_from([did for did in DIDS if self.waiting(did)]))
         number = self.run(self.ledger.last_number(did, PLAN, NODE)) + 1
         try:
-            batch = self.run(self.ledger.prepare(did, PLAN, NODE, number, max_entries=most, now=1))
+            batch = self.run(self.settler.prepare(did, PLAN, NODE, number, max_entries=most, now=1))
         except BatchConflict:
             assert any(one.did == did for one in self.batches(BatchState.PREPARED, BatchState.SENT))
         else:
@@ -271,7 +337,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.send_batch(data.draw(st.sampled_from(self.batches(BatchState.PREPARED))))
 
     def send_batch(self, batch: Batch) -> None:
-        self.run(self.ledger.attempt(batch.id, Attempt(bytes(32), 0, 1, 1, 1, b"", 1)))
+        self.run(self.settler.attempt(batch.id, Attempt(bytes(32), 0, 1, 1, 1, b"", 1)))
 
     def applicable(self) -> list[Batch]:
         return [one for one in self.batches(BatchState.SENT) if self.chain.numbers[one.did] + 1 == one.number]
@@ -308,12 +374,12 @@ class LedgerMachine(RuleBasedStateMachine):
         batch = data.draw(st.sampled_from(movable))
         names = [entry.subscriber for entry in batch.entries]
         if batch.state is BatchState.MINED:
-            self.run(self.ledger.confirm(batch.id))
+            self.run(self.settler.confirm(batch.id))
         elif batch.state is BatchState.PARKED:
-            self.run(self.ledger.unpark(batch.id))
+            self.run(self.settler.unpark(batch.id))
         else:
             some = data.draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
-            work = self.ledger.park(batch.id, some, "why", now=1) if park else self.ledger.shrink(batch.id, some)
+            work = self.settler.park(batch.id, some, "why", now=1) if park else self.settler.shrink(batch.id, some)
             self.run(work)
 
     # -------------------------------------------------------------------------------------------------- properties
@@ -329,6 +395,9 @@ class LedgerMachine(RuleBasedStateMachine):
         )
         charged = sum(credits for account, _, credits in self.charges.values() if account == who)
         return charged - contained
+
+    def spent(self, key: str) -> int:
+        return sum(credits for name, (_, _, credits) in self.charges.items() if self.keys[name] == key)
 
     def spendable(self, who: AccountId) -> int:
         reserved = sum(hold.credits for hold in self.holds if hold.account == who)
