@@ -1,7 +1,8 @@
 """What a call costs the ledger as the node grows: with more accounts, with more past calls. And what memory it takes.
 
 `python -m bench.growth` prints the figures; bench/run.py merges `figures()`. The ledgers are filled by SQL, everything
-measured goes through the ledger as a node's calls do: 32 at a time, of accounts chosen at random.
+measured goes through the ledger as a node's calls do: 32 at a time, of accounts chosen at random from those in use.
+What is written later on behalf of a call, into the rows of accounts and keys, is part of what is measured.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from node_proxy.ledger.base import AccountId
 from node_proxy.ledger.sqlite import open_sqlite
 
 ACCOUNTS = (10, 1_000, 100_000, 1_000_000)
+IN_USE = (10, 1_000)
 PAST_CALLS = (1, 10_000, 1_000_000, 10_000_000)
 KNOWN = 100_000
 CALLS = 3_200
@@ -34,20 +37,28 @@ _NUMBERS = "WITH RECURSIVE n (i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM 
 
 
 async def figures(*, quick: bool = False) -> dict[str, Any]:
-    """`growth`: microseconds of processor time and of waiting per call, by number of accounts and of past calls."""
+    """`growth`: microseconds of processor time and of waiting per call, by number of accounts and of past calls.
+
+    Accounts: once with the same few in use among ever more, and once with all in use, so that nearly every call is of
+    an account that the node has to read from its file.
+    """
     with tempfile.TemporaryDirectory(prefix="nvm-growth-") as name:
         accounts = await _by_accounts(Path(name) / "accounts.db", ACCOUNTS[:3] if quick else ACCOUNTS)
     with tempfile.TemporaryDirectory(prefix="nvm-growth-") as name:
         past = await _by_past_calls(Path(name) / "past.db", PAST_CALLS[:3] if quick else PAST_CALLS)
-    return {"growth": {"accounts": accounts, "past_calls": past}, "resident_mb_100k_accounts": await _memory()}
+    return {"growth": {**accounts, "past_calls": past}, "resident_mb_100k_accounts": await _memory()}
 
 
-async def _by_accounts(path: Path, sizes: tuple[int, ...]) -> list[dict[str, float]]:
-    rows, known = [], 0
+async def _by_accounts(path: Path, sizes: tuple[int, ...]) -> dict[str, list[dict[str, float]]]:
+    rows: dict[str, list[dict[str, float]]] = {}
+    known = 0
     for size in sizes:
         await _fill_accounts(path, known, size)
         known = size
-        rows.append({"accounts": size, **await _measure(path, size)})
+        some = {f"accounts_{few}_in_use": few for few in IN_USE if few <= size}
+        for name, in_use in {**some, "accounts_all_in_use": size}.items():
+            used = random.Random(3).sample(range(size), in_use)
+            rows.setdefault(name, []).append({"accounts": size, **await _measure(path, used)})
     return rows
 
 
@@ -57,19 +68,19 @@ async def _by_past_calls(path: Path, sizes: tuple[int, ...]) -> list[dict[str, f
     for size in sizes:
         await asyncio.to_thread(_fill_charges, path, known, size)
         known = size
-        rows.append({"past_calls": size, **await _measure(path, 1_000)})
+        rows.append({"past_calls": size, **await _measure(path, range(1_000))})
     return rows
 
 
-async def _measure(path: Path, accounts: int) -> dict[str, float]:
-    """Medians of several rounds, the first left out: what a node has seen before it remembers."""
+async def _measure(path: Path, used: Sequence[int]) -> dict[str, float]:
+    """Medians of several rounds, the first left out: what a node has seen before it remembers. used: the accounts."""
     cpu, wait, rng = [], [], random.Random(7)
     async with open_sqlite(path, serving=True) as ledger:
 
         async def call() -> None:
-            who = AccountId(PLAN, _subscriber(rng.randrange(accounts)))
+            who = AccountId(PLAN, _subscriber(rng.choice(used)))
             hold = await ledger.reserve(
-                who, DID, 3, key_id=f"key_{who.subscriber[-4:]!r}", key_budget=None, request_id="r"
+                who, DID, 3, key_id=f"key_{who.subscriber[-8:]!r}", key_budget=None, request_id="r"
             )
             await ledger.capture(hold, 2, {"input_tokens": 25, "output_tokens": 60})
 
@@ -78,10 +89,10 @@ async def _measure(path: Path, accounts: int) -> dict[str, float]:
                 await call()
 
         for number in range(ROUNDS + 1):
-            began, used = time.perf_counter(), time.process_time()
+            began, used_before = time.perf_counter(), time.process_time()
             await asyncio.gather(*(caller() for _ in range(AT_ONCE)))
             if number:
-                cpu.append((time.process_time() - used) / CALLS * 1e6)
+                cpu.append((time.process_time() - used_before) / CALLS * 1e6)
                 wait.append((time.perf_counter() - began) / CALLS * 1e6)
     return {"cpu_us": round(statistics.median(cpu), 1), "wall_us": round(statistics.median(wait), 1)}
 

@@ -13,15 +13,25 @@ IN, OUT = ROOT / "build" / "bench.json", ROOT / "docs" / "img" / "growth.svg"
 
 WIDTH, HEIGHT = 420, 260
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 36, 44
-LINES = (("cpu_us", "processor time", "#1f6feb", ""), ("wall_us", "time between answers", "#8250df", "5 4"))
+Line = tuple[str, str, str, str, str]
+ACCOUNTS: tuple[Line, ...] = (
+    ("accounts_10_in_use", "cpu_us", "10 in use", "#1f6feb", ""),
+    ("accounts_1000_in_use", "cpu_us", "1,000 in use", "#1a7f37", ""),
+    ("accounts_all_in_use", "cpu_us", "all in use", "#bc4c00", "5 4"),
+)
+PAST_CALLS: tuple[Line, ...] = (
+    ("past_calls", "cpu_us", "processor time", "#1f6feb", ""),
+    ("past_calls", "wall_us", "time between answers", "#8250df", "5 4"),
+)
+"""Lines of a panel: rows, their figure, what it is called, colour, dashes."""
 
 
 def svg(growth: dict[str, list[dict[str, float]]]) -> str:
     """Two panels: by accounts, by past calls. x logarithmic, y in microseconds from 0."""
-    top = _round_up(max(row[name] for rows in growth.values() for row in rows for name, *_ in LINES))
+    top = _round_up(max(row[figure] for rows, figure, *_ in (*ACCOUNTS, *PAST_CALLS) for row in growth[rows]))
     panels = [
-        _panel(growth["accounts"], "accounts", "accounts in the ledger", 0, top),
-        _panel(growth["past_calls"], "past_calls", "past calls in the ledger", WIDTH, top),
+        _panel(growth, ACCOUNTS, "accounts", "accounts in the ledger", 0, top),
+        _panel(growth, PAST_CALLS, "past_calls", "past calls in the ledger", WIDTH, top),
     ]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * WIDTH} {HEIGHT}" font-family="sans-serif"'
@@ -30,8 +40,11 @@ def svg(growth: dict[str, list[dict[str, float]]]) -> str:
     )
 
 
-def _panel(rows: list[dict[str, float]], key: str, label: str, at: int, top: float) -> str:
-    low, high = math.log10(rows[0][key]), math.log10(rows[-1][key])
+def _panel(
+    growth: dict[str, list[dict[str, float]]], lines: tuple[Line, ...], key: str, label: str, at: int, top: float
+) -> str:
+    ticks = [row[key] for row in growth[lines[0][0]]]
+    low, high = math.log10(ticks[0]), math.log10(ticks[-1])
 
     def x(value: float) -> float:
         return round(at + LEFT + (math.log10(value) - low) / (high - low) * (WIDTH - LEFT - RIGHT), 1)
@@ -46,21 +59,21 @@ def _panel(rows: list[dict[str, float]], key: str, label: str, at: int, top: flo
             f'<line x1="{at + LEFT}" x2="{at + WIDTH - RIGHT}" y1="{y(value)}" y2="{y(value)}" stroke="#ddd"/>'
             f'<text x="{at + LEFT - 6}" y="{y(value) + 4}" text-anchor="end" fill="#555">{value:g}</text>'
         )
-    for row in rows:
-        parts.append(
-            f'<text x="{x(row[key])}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle" fill="#555">{row[key]:,}</text>'
-        )
-    for number, (name, text, colour, dash) in enumerate(LINES):
-        points = " ".join(f"{x(row[key])},{y(row[name])}" for row in rows)
+    for tick in ticks:
+        parts.append(f'<text x="{x(tick)}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle" fill="#555">{tick:,}</text>')
+    legend = at + LEFT
+    for name, figure, text, colour, dash in lines:
+        rows = growth[name]
+        points = " ".join(f"{x(row[key])},{y(row[figure])}" for row in rows)
         parts.append(
             f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"/>'
         )
-        parts += [f'<circle cx="{x(row[key])}" cy="{y(row[name])}" r="3" fill="{colour}"/>' for row in rows]
-        legend = at + LEFT + number * 160
+        parts += [f'<circle cx="{x(row[key])}" cy="{y(row[figure])}" r="3" fill="{colour}"/>' for row in rows]
         parts.append(
             f'<line x1="{legend}" x2="{legend + 22}" y1="{HEIGHT - 8}" y2="{HEIGHT - 8}" stroke="{colour}"'
             f' stroke-width="2" stroke-dasharray="{dash}"/><text x="{legend + 28}" y="{HEIGHT - 4}">{text}</text>'
         )
+        legend += 50 + 6 * len(text)
     return "".join(parts)
 
 

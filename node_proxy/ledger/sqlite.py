@@ -356,8 +356,8 @@ class SqliteLedger:
         state = self._accounts.get(who)
         if state is None:
             self._accounts = self._with_room(self._accounts)
-            snapshot, captured = self._read(lambda db: books.account(db, who))
-            state = self._accounts[who] = _Account(who, snapshot, captured + self._read_unposted(_OF_ACCOUNT, who))
+            (snapshot, captured), more = self._look_up(lambda db: books.account(db, who), _UNPOSTED_OF_ACCOUNT, who)
+            state = self._accounts[who] = _Account(who, snapshot, captured + more)
         return state
 
     def _key(self, key_id: str, *, asked: bool) -> _Key:
@@ -367,8 +367,7 @@ class SqliteLedger:
             self._keys = self._with_room(self._keys)
             spent = None
             if asked:
-                row = self._read(lambda db: _spent(db, key_id))
-                spent = row + self._read_unposted(_OF_KEY, (key_id,))
+                spent = sum(self._look_up(lambda db: _spent(db, key_id), _UNPOSTED_OF_KEY, (key_id,)))
             key = self._keys[key_id] = _Key(spent)
         return key
 
@@ -378,11 +377,19 @@ class SqliteLedger:
             return kept
         return {name: one for name, one in kept.items() if one.reserved or one.round == self._round}
 
-    def _read_unposted(self, query: str, of: Sequence[Any]) -> int:
-        """For what isn't in memory. A serving process has all of it there; the others don't, and may take long."""
-        if self._serving:
-            return 0
-        return self._read(lambda db: int(db.execute(query, of).fetchone()[0]))
+    def _look_up(self, query: Callable[[sqlite3.Connection], T], unposted: str, of: Sequence[Any]) -> tuple[T, int]:
+        """What isn't in memory: its row, and what isn't posted to it, at one state of the file."""
+        if self._serving:  # all that isn't posted is in memory
+            return self._read(query), 0
+
+        def both(db: sqlite3.Connection) -> tuple[T, int]:
+            db.execute("BEGIN")
+            try:
+                return query(db), int(db.execute(unposted, of).fetchone()[0])
+            finally:
+                db.execute("COMMIT")
+
+        return self._read(both)
 
     async def _learn(self, key_id: str) -> None:
         """What a key has spent that is in memory without it: in its turn among the charges."""
@@ -776,8 +783,8 @@ _POST_TO_KEYS = (
     "INSERT INTO key_spending (key_id, spent) SELECT key_id, SUM(credits) FROM unposted GROUP BY key_id"
     " ON CONFLICT (key_id) DO UPDATE SET spent = spent + excluded.spent"
 )
-_OF_ACCOUNT = "SELECT COALESCE(SUM(credits), 0) FROM unposted WHERE plan = ? AND subscriber = ?"
-_OF_KEY = "SELECT COALESCE(SUM(credits), 0) FROM unposted WHERE key_id = ?"
+_UNPOSTED_OF_ACCOUNT = "SELECT COALESCE(SUM(credits), 0) FROM unposted WHERE plan = ? AND subscriber = ?"
+_UNPOSTED_OF_KEY = "SELECT COALESCE(SUM(credits), 0) FROM unposted WHERE key_id = ?"
 
 
 def _post(db: sqlite3.Connection) -> None:

@@ -446,6 +446,10 @@ async def test_charges_that_a_process_left_unposted_count_in_the_next_one(tmp_pa
         with pytest.raises(BudgetSpent, match="11 credits wanted, 10 of 40 are left"):
             await reserve(ledger, ALICE, 11, budget=40)
         assert (await ledger.audit()).clean
+    async with open_ledger(str(path), serving=True) as ledger:
+        await charge(ledger, ALICE, 5)  # nobody asks what the key has spent
+        with pytest.raises(BudgetSpent, match="6 credits wanted, 5 of 40 are left"):
+            await reserve(ledger, ALICE, 6, budget=40)
 
 
 async def test_a_process_beside_counts_what_is_not_posted_and_may_post_it(tmp_path: Path) -> None:
@@ -490,6 +494,20 @@ async def test_what_left_memory_comes_back_with_every_charge(tmp_path: Path, mon
             # What isn't posted, and the two.
             assert max(len(ledger._accounts), len(ledger._keys)) <= 2 + 5
         assert (await ledger.audit()).clean
+
+
+async def test_nothing_leaves_memory_while_it_is_being_posted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "ACCOUNTS_IN_MEMORY", 1)
+    async with open_ledger(str(tmp_path / "ledger.db"), serving=True) as ledger:
+        await ledger.advance(checkpoint(1), [snapshot(ALICE, 100), snapshot(BOB, 50)])
+        for charged in range(1, 51):
+            await charge(ledger, ALICE, 1)
+            posting = asyncio.ensure_future(ledger.observe([snapshot(BOB, 50)]))
+            while not posting.done():
+                await ledger.standing(AccountId(PLAN, os.urandom(20)))  # has others leave
+                assert (await ledger.standing(ALICE)).captured == charged
+                await asyncio.sleep(0)
+            assert (await ledger.standing(ALICE)).captured == charged
 
 
 async def test_accounts_are_posted_after_so_many_charges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
