@@ -16,8 +16,11 @@ from urllib.parse import quote
 
 def current(folder: Path, applied: set[str], dialect: str) -> bool:
     """Whether these migrations, by yoyo's own record, are all that there are: then yoyo needn't be asked."""
-    files = {path.stem for path in (folder / dialect).glob("*.sql") if ".rollback" not in path.name}
-    return files <= applied
+    return _steps(folder, dialect) <= applied
+
+
+def _steps(folder: Path, dialect: str) -> set[str]:
+    return {path.stem for path in (folder / dialect).glob("*.sql") if ".rollback" not in path.name}
 
 
 def migrate(folder: Path, url: str, dialect: str) -> None:
@@ -42,6 +45,11 @@ def prepare_sqlite(folder: Path, path: Path, connect: Callable[[Path], sqlite3.C
             done = _applied(db)
         finally:
             db.close()
+        if newer := done - _steps(folder, "sqlite"):
+            names = ", ".join(sorted(newer))
+            raise sqlite3.NotSupportedError(
+                f"a newer version of this program has changed its tables ({names}): use that"
+            )
         if not current(folder, done, "sqlite"):
             migrate(folder, f"sqlite:///{quote(str(path.resolve()))}", "sqlite")
 

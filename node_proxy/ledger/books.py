@@ -1,18 +1,19 @@
 """Everything about the books that isn't in the path of a call, in SQL that SQLite and PostgreSQL both speak.
 
 Each function runs within one transaction of its caller, who also sees to it that no two of them run at the same time:
-SQLite has one writer, PostgreSQL takes an advisory lock. Captures may run beside them: they only add to `captured`,
-`charged`, `unsettled` and to the charges that wait.
+SQLite has one writer, PostgreSQL takes an advisory lock. Captures may run beside them: they only add to what is
+captured and charged, to `unsettled` and to the charges that wait.
 
-In SQLite the rows of accounts and keys may be behind the journal (see `sqlite`); `account_totals` and `key_totals` are
+In SQLite the rows of accounts and keys may lack what isn't posted (see `sqlite`); `account_totals` and `key_totals` are
 the books as they are, in both databases.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -61,20 +62,20 @@ class Db(Protocol):
 # ------------------------------------------------------------------------------------------------------------ accounts
 
 _ACCOUNT = (
-    "SELECT block, balance, consumed, expiry, refund_at, units, captured, COALESCE((SELECT floor FROM checkpoint), 0)"
-    " FROM accounts WHERE plan = ? AND subscriber = ?"
+    "SELECT block, balance, consumed, expiry, refund_at, units, captured, charged,"
+    " COALESCE((SELECT floor FROM checkpoint), 0) FROM accounts WHERE plan = ? AND subscriber = ?"
 )
 
 
-def account(db: Db, who: AccountId) -> tuple[Snapshot | None, int]:
-    """The account's snapshot and what is captured, by its row. An account never seen: (None, 0)."""
+def account(db: Db, who: AccountId) -> tuple[Snapshot | None, int, int]:
+    """By the account's row: its snapshot, what is captured, all that was charged. Never seen: (None, 0, 0)."""
     row = db.execute(_ACCOUNT, who).fetchone()
     if row is None:
-        return None, 0
-    block, balance, consumed, expiry, refund_at, units, captured, floor = row
+        return None, 0, 0
+    block, balance, consumed, expiry, refund_at, units, captured, charged, floor = row
     if block is None or block < floor:
-        return None, captured
-    return Snapshot(who, block, balance, consumed, expiry, refund_at, units), captured
+        return None, captured, charged
+    return Snapshot(who, block, balance, consumed, expiry, refund_at, units), captured, charged
 
 
 def floor(db: Db) -> int:
@@ -283,34 +284,75 @@ def prepare(db: Db, did: bytes, plan: bytes, node: bytes, number: int, max_entri
         raise BatchConflict(f"batch {open_one[0]} of this assistant and plan is {open_one[1]}: finish it first")
     if number <= (last := last_number(db, did, plan, node)):
         raise BatchConflict(f"batch {number} of this assistant and plan exists, the last one is {last}")
-    if not _waiting(db, did, plan, 1):
+    some = "SELECT 1 FROM charges WHERE batch IS NULL AND did = ? AND plan = ? LIMIT 1"
+    if db.execute(some, (did, plan)).fetchone() is None:
         return None
     (batch_id,) = db.execute(
         "INSERT INTO batches (did, plan, node, number, state, root, created) VALUES (?, ?, ?, ?, 'prepared', ?, ?)"
         " RETURNING id",
         (did, plan, node, number, bytes(32), now),
     ).fetchone()
-    gather(db, batch_id, max_entries)
+    put(db, batch_id, fitting(db, batch_id, max_entries, ""))
     return batch(db, batch_id)
 
 
 AT_ONCE = 2_000
 """Charges that one transaction puts into a batch: calls wait for it in SQLite, some 40 µs per charge."""
 
-LOOKED_AT = 10_000
-"""Charges that one transaction looks at for it, most of which may be of subscribers that have no room in the batch."""
+Waiting = tuple[str, bytes, int]
+"""A charge that waits: id, subscriber, credits."""
 
 
-def gather(db: Db, batch_id: int, max_entries: int, after: str = "") -> str | None:
-    """Puts the next charges that wait into a prepared batch, oldest first, and all that wait of each subscriber in it.
+async def gather(
+    look: Callable[[Callable[[Db], list[Waiting]]], Awaitable[list[Waiting]]],
+    write: Callable[[Callable[[Db], None]], Awaitable[None]],
+    batch_id: int,
+    max_entries: int,
+) -> None:
+    """Puts what fits into a prepared batch: the subscribers that have waited longest, and all that waits of each.
 
-    after: a charge's id up to which that is done. Answers the next one; None = it is done. The batch is whole after
-    every step: it settles what is in it. Raises BatchConflict where somebody has gone on with it, so that its content
-    must stay.
+    AT_ONCE by AT_ONCE, and what to put is looked for beside the writer: a batch that has its entries passes over
+    everybody else's charges. The batch is whole after every step: it settles what is in it.
     """
-    did, plan, state, root = db.execute(
-        "SELECT did, plan, state, root FROM batches WHERE id = ?", (batch_id,)
-    ).fetchone() or (b"", b"", "gone", b"")
+    after = ""
+    while True:
+        found = await look(partial(fitting, batch_id=batch_id, max_entries=max_entries, after=after))
+        if found:
+            await write(partial(put, batch_id=batch_id, charges=found))
+            after = found[-1][0]
+        elif after:
+            after = ""  # those that were reserved before and captured meanwhile
+        else:
+            return
+
+
+def fitting(db: Db, batch_id: int, max_entries: int, after: str) -> list[Waiting]:
+    """The next charges that fit into the batch, oldest first, AT_ONCE at most; after: an id."""
+    head = db.execute("SELECT did, plan FROM batches WHERE id = ?", (batch_id,)).fetchone()
+    entries = db.execute("SELECT subscriber FROM entries WHERE batch = ?", (batch_id,)).fetchall()
+    inside = {bytes(who) for (who,) in entries}
+    if head is None:
+        return []
+    only = " AND subscriber IN (SELECT subscriber FROM entries WHERE batch = ?)" if len(inside) >= max_entries else ""
+    rows = db.execute(
+        f"SELECT id, subscriber, credits FROM charges WHERE batch IS NULL AND did = ? AND plan = ? AND id > ?{only}"
+        " ORDER BY id LIMIT ?",
+        (bytes(head[0]), bytes(head[1]), after, *([batch_id] if only else []), AT_ONCE),
+    ).fetchall()
+    found: list[Waiting] = []
+    for charge_id, subscriber, credits in rows:
+        inside.add(who := bytes(subscriber))
+        if len(inside) > max_entries:
+            break
+        found.append((charge_id, who, credits))
+    return found
+
+
+def put(db: Db, batch_id: int, charges: Sequence[Waiting]) -> None:
+    """Puts charges into a prepared batch. Raises BatchConflict where its content must stay, or one waits no more."""
+    plan, state, root = db.execute("SELECT plan, state, root FROM batches WHERE id = ?", (batch_id,)).fetchone() or (
+        *(b"", "gone", b""),
+    )
     if state != "prepared" or any(bytes(root)):
         raise BatchConflict(f"batch {batch_id} is {state} or has its root: nothing can be added to it")
     entries = {
@@ -319,23 +361,16 @@ def gather(db: Db, batch_id: int, max_entries: int, after: str = "") -> str | No
             "SELECT subscriber, calls, credits FROM entries WHERE batch = ?", (batch_id,)
         ).fetchall()
     }
-    taken: list[tuple[str, bytes]] = []
-    rows = _waiting(db, bytes(did), bytes(plan), LOOKED_AT, after)
-    done = len(rows) < LOOKED_AT
-    for charge_id, subscriber, credits in rows:
-        if len(taken) == AT_ONCE:
-            done = False
-            break
-        after, who = charge_id, bytes(subscriber)
-        if who in entries or len(entries) < max_entries:
-            calls, sum_ = entries.get(who, (0, 0))
-            entries[who] = calls + 1, sum_ + credits
-            taken.append((charge_id, who))
-    for start in range(0, len(taken), _PARAMETERS):
-        part = [charge_id for charge_id, _ in taken[start : start + _PARAMETERS]]
+    for _, who, credits in charges:
+        calls, sum_ = entries.get(who, (0, 0))
+        entries[who] = calls + 1, sum_ + credits
+    for start in range(0, len(charges), _PARAMETERS):
+        part = [charge_id for charge_id, *_ in charges[start : start + _PARAMETERS]]
         marks = ", ".join("?" for _ in part)
-        db.execute(f"UPDATE charges SET batch = ? WHERE id IN ({marks})", (batch_id, *part))
-    for who in sorted({who for _, who in taken}):
+        query = f"UPDATE charges SET batch = ? WHERE batch IS NULL AND id IN ({marks})"
+        if db.execute(query, (batch_id, *part)).rowcount != len(part):
+            raise BatchConflict(f"another batch has taken charges that batch {batch_id} was to have")
+    for who in sorted({who for _, who, _ in charges}):
         calls, sum_ = entries[who]
         if calls > _MAX_CALLS or sum_ >= 2**63:
             raise BatchConflict(f"{calls} calls with {sum_} credits don't fit into one entry: settle more often")
@@ -344,19 +379,9 @@ def gather(db: Db, batch_id: int, max_entries: int, after: str = "") -> str | No
             " ON CONFLICT (batch, subscriber) DO UPDATE SET calls = excluded.calls, credits = excluded.credits",
             (batch_id, who, bytes(plan), calls, sum_),
         )
-    return None if done else after
 
 
 _PARAMETERS = 500
-
-
-def _waiting(db: Db, did: bytes, plan: bytes, limit: int, after: str = "") -> list[Row]:
-    # In the order of its index, so that no more rows are looked at than are asked for.
-    return db.execute(
-        "SELECT id, subscriber, credits FROM charges WHERE batch IS NULL AND did = ? AND plan = ? AND id > ?"
-        " ORDER BY id LIMIT ?",
-        (did, plan, after, limit),
-    ).fetchall()
 
 
 def last_number(db: Db, did: bytes, plan: bytes, node: bytes) -> int:
@@ -645,11 +670,12 @@ def charges(
     past = ["c.batch IS NOT NULL", *where]
     if settled is not None:
         past.append(_APPLIED if settled else f"NOT {_APPLIED}")
-    # Two index scans: what waits and what is past have an index each. What waits is indexed by claim.
+    # Two index scans: what waits and what is past have an index each. A subscriber's charges that wait are looked for
+    # in the index alone, which has everybody's in the order of their ids.
     sources = [f"charges c WHERE {' AND '.join(past)}"]
     if batch_id is None and not settled:
-        some = "claims l CROSS JOIN charges c WHERE c.did = l.did AND c.plan = l.plan AND " if subscriber else ""
-        sources.append((some or "charges c WHERE ") + " AND ".join(["c.batch IS NULL", *where]))
+        waiting = f"charges c WHERE {' AND '.join(['c.batch IS NULL', *where])}"
+        sources.append(f"charges c WHERE c.id IN (SELECT c.id FROM {waiting})" if subscriber else waiting)
     end = f"ORDER BY id {'DESC' if newest_first else 'ASC'} LIMIT ?"
     parts = [f"SELECT * FROM ({_CHARGE} FROM {source} {end}) AS part{n}" for n, source in enumerate(sources)]
     rows = db.execute(f"{' UNION ALL '.join(parts)} {end}", [*[*values, limit] * len(parts), limit]).fetchall()

@@ -19,7 +19,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from time import time
 from typing import Any, TypeVar
 
@@ -230,9 +229,7 @@ class PostgresLedger:
         batch = await self._write(lambda db: books.prepare(db, did, plan, node, number, max_entries, now))
         if batch is None:
             return None
-        after: str | None = ""
-        while after is not None:
-            after = await self._write(partial(books.gather, batch_id=batch.id, max_entries=max_entries, after=after))
+        await books.gather(self._look, self._write, batch.id, max_entries)
         return await self._look(lambda db: books.batch(db, batch.id))
 
     async def batches(self, *states: BatchState) -> list[Batch]:

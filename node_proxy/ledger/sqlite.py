@@ -8,8 +8,8 @@ here that is done beside them.
 
 A charge is appended: to the journal (`charges`), to the index of what waits, and to `unposted`, a line of which stands
 for what its account's and its API key's rows don't say yet. Those rows would be a page each, for every call. They are
-written later, together: `_post`. Memory has the true sums of all that isn't posted, so an account or a key that isn't
-in memory is what its row says.
+written later, together: `post`. The serving process has all that isn't posted in memory, so an account or a key that it
+has to look up is what its row says.
 
 Reservations live in memory. A reservation is the promise of a living process to a living client; the file's lock admits
 one serving process, so nobody else needs to see it, and a process that dies takes its reservations with it.
@@ -32,9 +32,11 @@ from time import time
 from typing import Any, TypeVar, cast
 
 import orjson
+import structlog
 
 from node_proxy.ledger import books
 from node_proxy.ledger.base import (
+    MAX_CREDITS,
     AccountId,
     Applied,
     Attempt,
@@ -58,6 +60,8 @@ from node_proxy.ledger.base import (
 )
 from node_proxy.ledger.ids import new_id
 from node_proxy.schema import prepare_sqlite
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -83,7 +87,7 @@ HEAVY_PAGES = 500
 UNPOSTED, FEW = 1_000, 50
 """Lines of `unposted` after which they are posted, even where nothing else asks for it: 2 to 15 ms, beside the loop.
 
-FEW are posted on the loop.
+Up to FEW lines are posted on the loop.
 """
 
 ACCOUNTS_IN_MEMORY = 20_000
@@ -94,12 +98,13 @@ ACCOUNTS_IN_MEMORY = 20_000
 class _Account:
     """An account as it would be if every operation committed so far, and no other, had happened.
 
-    round: of postings, to which its latest charge belongs.
+    charged: all that it ever was. round: of postings, to which its latest charge belongs.
     """
 
     id: AccountId
     snapshot: Snapshot | None
     captured: int
+    charged: int
     reserved: int = 0
     round: int = -1
 
@@ -114,9 +119,9 @@ class _Account:
 
 @dataclass(slots=True)
 class _Key:
-    """spent: None = nobody has asked, so nobody has looked. round: as of an account."""
+    """round: as of an account."""
 
-    spent: int | None
+    spent: int
     reserved: int = 0
     round: int = -1
 
@@ -145,8 +150,8 @@ class _Live:
         credits, account, key, future = self.charge, self.account, self.key, self.future
         self._ledger._drop(self)
         account.captured += credits
-        if key.spent is not None:
-            key.spent += credits
+        account.charged += credits
+        key.spent += credits
         account.round = key.round = self._ledger._round
         if future is not None and not future.done():
             future.set_result(Charge(self.hold.id, credits, account.spendable))
@@ -160,23 +165,29 @@ class _Live:
 
 
 class _Work:
-    """Any other operation: `run` in the transaction, `then` with its result once that is on disk."""
+    """Any other operation: `run` in the transaction, `then` with its result once that is on disk. posts: before it."""
 
-    __slots__ = ("future", "heavy", "run", "then")
+    __slots__ = ("_ledger", "future", "heavy", "posts", "run", "then")
 
     def __init__(
         self,
+        ledger: SqliteLedger,
         run: Callable[[sqlite3.Connection], Any],
         then: Callable[[Any], Any] | None,
         heavy: bool,
+        posts: bool,
         future: asyncio.Future[Any],
     ) -> None:
+        self._ledger = ledger
         self.run = run
         self.then = then
         self.heavy = heavy
+        self.posts = posts
         self.future = future
 
     def committed(self, result: Any) -> None:
+        if self.posts:
+            self._ledger._round += 1
         if self.then is not None:
             result = self.then(result)
         if not self.future.done():
@@ -261,8 +272,9 @@ class SqliteLedger:
         self._copying: asyncio.Task[None] | None = None
         self._copied = False
         self._logged = 0
-        self._unposted = 0
+        self._unposted, self._post_at = 0, UNPOSTED
         self._round = 0
+        self._room = ACCOUNTS_IN_MEMORY
         self._accounts: dict[AccountId, _Account] = {}
         self._keys: dict[str, _Key] = {}
         self._live: dict[str, _Live] = {}
@@ -271,6 +283,8 @@ class SqliteLedger:
         """Writes down what waits, then closes the file."""
         while (task := self._flushing or self._copying) is not None:
             await asyncio.wait([task])
+        if self._unposted:
+            await self._post_beside()
         self._disk.end()
         self._reader.close()
         self._writer.close()
@@ -296,10 +310,8 @@ class SqliteLedger:
             raise LedgerInUse(f"{self._path} was opened to look and settle, not to serve calls")
         if credits < 0:
             raise ValueError(f"{credits} credits can't be reserved")
-        while (key := self._key(key_id, asked=key_budget is not None)).spent is None and key_budget is not None:
-            await self._learn(key_id)
         # From here on nothing awaits: no other call can come in between.
-        state = self._account(account)
+        state, key = self._account(account), self._key(key_id)
         snapshot, spendable = state.snapshot, state.spendable
         if (
             snapshot is None
@@ -308,10 +320,11 @@ class SqliteLedger:
             or (covers is not None and not covers(snapshot, spendable))
         ):
             raise NotEnoughCredits(state.standing, credits)
-        if key_budget is not None:
-            left = key_budget - (key.spent or 0) - key.reserved
-            if credits > left:
-                raise BudgetSpent(key_id, key_budget, max(0, left), credits)
+        used = key.spent + key.reserved
+        if key_budget is not None and used + credits > key_budget:
+            raise BudgetSpent(key_id, key_budget, max(0, key_budget - used), credits)
+        if max(used, state.charged + state.reserved) + credits > MAX_CREDITS:
+            raise LedgerFailed(f"{credits} credits more don't fit into the books of this account and API key")
         state.reserved += credits
         key.reserved += credits
         hold = Hold(new_id(), account, did, credits, key_id, request_id, time())
@@ -342,9 +355,7 @@ class SqliteLedger:
             self._drop(live)
 
     async def key_spent(self, key_id: str) -> int:
-        while (spent := self._key(key_id, asked=True).spent) is None:
-            await self._learn(key_id)
-        return spent
+        return self._key(key_id).spent
 
     def _drop(self, live: _Live) -> None:
         hold = live.hold
@@ -356,26 +367,28 @@ class SqliteLedger:
         state = self._accounts.get(who)
         if state is None:
             self._accounts = self._with_room(self._accounts)
-            (snapshot, captured), more = self._look_up(lambda db: books.account(db, who), _UNPOSTED_OF_ACCOUNT, who)
-            state = self._accounts[who] = _Account(who, snapshot, captured + more)
+            row, more = self._look_up(lambda db: books.account(db, who), _UNPOSTED_OF_ACCOUNT, who)
+            snapshot, captured, charged = row
+            state = self._accounts[who] = _Account(who, snapshot, captured + more, charged + more)
         return state
 
-    def _key(self, key_id: str, *, asked: bool) -> _Key:
-        """asked: whether what it has spent matters. For one that is in memory without it, see `_learn`."""
+    def _key(self, key_id: str) -> _Key:
         key = self._keys.get(key_id)
         if key is None:
             self._keys = self._with_room(self._keys)
-            spent = None
-            if asked:
-                spent = sum(self._look_up(lambda db: _spent(db, key_id), _UNPOSTED_OF_KEY, (key_id,)))
-            key = self._keys[key_id] = _Key(spent)
+            query = "SELECT COALESCE(SUM(spent), 0) FROM key_spending WHERE key_id = ?"
+            of = (key_id,)
+            spent, more = self._look_up(lambda db: int(db.execute(query, of).fetchone()[0]), _UNPOSTED_OF_KEY, of)
+            key = self._keys[key_id] = _Key(spent + more)
         return key
 
     def _with_room(self, kept: dict[K, S]) -> dict[K, S]:
-        """It, or where it is full those of it that the file alone doesn't tell."""
-        if len(kept) < ACCOUNTS_IN_MEMORY:
+        """It, or where it is full what the file alone doesn't tell: accounts and keys of calls, and not yet posted."""
+        if len(kept) < self._room:
             return kept
-        return {name: one for name, one in kept.items() if one.reserved or one.round == self._round}
+        still = {name: one for name, one in kept.items() if one.reserved or one.round == self._round}
+        self._room = max(ACCOUNTS_IN_MEMORY, 2 * len(still))
+        return still
 
     def _look_up(self, query: Callable[[sqlite3.Connection], T], unposted: str, of: Sequence[Any]) -> tuple[T, int]:
         """What isn't in memory: its row, and what isn't posted to it, at one state of the file."""
@@ -390,15 +403,6 @@ class SqliteLedger:
                 db.execute("COMMIT")
 
         return self._read(both)
-
-    async def _learn(self, key_id: str) -> None:
-        """What a key has spent that is in memory without it: in its turn among the charges."""
-
-        def then(spent: int) -> None:
-            if (key := self._keys.get(key_id)) is not None:
-                key.spent = spent
-
-        await self._write(lambda db: _spent(db, key_id), then, posts=True)
 
     # ------------------------------------------------------------------------------------------------------- vouchers
 
@@ -451,9 +455,9 @@ class SqliteLedger:
 
     def _refresh(self, rows: list[_Row]) -> None:
         """Runs between the completions of the operations before and after: captures on their way aren't in `rows`."""
-        for who, snapshot, captured in rows:
+        for who, snapshot, captured, charged in rows:
             if (state := self._accounts.get(who)) is not None:
-                state.snapshot, state.captured = snapshot, captured
+                state.snapshot, state.captured, state.charged = snapshot, captured, charged
 
     def _forget(self, stale: Callable[[Snapshot], bool]) -> None:
         """What the file says too. What is captured is looked up with the next snapshot."""
@@ -472,11 +476,8 @@ class SqliteLedger:
         batch = await self._write(lambda db: books.prepare(db, did, plan, node, number, max_entries, now), heavy=True)
         if batch is None:
             return None
-        # A transaction for each part: the calls that wait for the writer get their turn in between.
-        after: str | None = ""
-        while after is not None:
-            step = partial(books.gather, batch_id=batch.id, max_entries=max_entries, after=after)
-            after = await self._write(step, heavy=True)
+        # The calls that wait for the writer get their turn in between.
+        await books.gather(self._look, partial(self._write, heavy=True), batch.id, max_entries)
         return self._read(lambda db: books.batch(db, batch.id))
 
     async def batches(self, *states: BatchState) -> list[Batch]:
@@ -575,21 +576,6 @@ class SqliteLedger:
 
         return await asyncio.to_thread(run)
 
-    def _posting(
-        self, run: Callable[[sqlite3.Connection], T], then: Callable[[T], Any] | None
-    ) -> tuple[Callable[[sqlite3.Connection], T], Callable[[T], Any]]:
-        """The same, with everything posted that was charged before it."""
-
-        def post_and_run(db: sqlite3.Connection) -> T:
-            self._post()
-            return run(db)
-
-        def posted(result: T) -> Any:
-            self._round += 1
-            return result if then is None else then(result)
-
-        return post_and_run, posted
-
     async def _write(
         self,
         run: Callable[[sqlite3.Connection], T],
@@ -598,13 +584,13 @@ class SqliteLedger:
         heavy: bool = False,
         posts: bool = False,
     ) -> T:
-        """heavy: too long for the event loop, so that the whole transaction runs in the thread. posts: before `run`."""
-        if posts:
-            run, then = self._posting(run, then)
-            heavy = heavy or self._unposted > FEW
+        """heavy: too long for the event loop, so that the whole transaction runs in the thread.
+
+        posts: whether `run` needs accounts and keys whose rows say all that was charged before.
+        """
         future: asyncio.Future[T] = self._loop.create_future()
         self._waiting.works += 1
-        self._submit(_Work(run, then, heavy, future))
+        self._submit(_Work(self, run, then, heavy, posts, future))
         return await future
 
     def _submit(self, op: _Op) -> None:
@@ -622,7 +608,7 @@ class SqliteLedger:
                 many = len(group.ops)
                 await self._commit(group)
                 self._logged += 5 + many // 4
-                if self._unposted >= UNPOSTED:
+                if self._unposted >= self._post_at:
                     await self._post_beside()
                 if self._copied or (self._logged >= LOGGED and self._copying is None):
                     await self._shorten_log()
@@ -630,27 +616,29 @@ class SqliteLedger:
             self._flushing = None
 
     async def _post_beside(self) -> None:
-        """A transaction of its own, for which the calls of the moment wait."""
+        """A transaction of its own, for which the calls of the moment wait; not one that another process holds up."""
         self._logged += self._unposted
+        self._post_at = self._unposted + UNPOSTED
 
-        def work() -> None:
-            self._begin_patiently()
+        def work() -> bool:
+            if not self._begin():
+                return False
             self._post()
             self._writer.commit()
+            return True
 
         try:
-            await self._disk.run(work)
-        except sqlite3.Error:  # a full disk, say: a charge will say more, and after as many again will do
-            self._unposted = 0
+            if await self._disk.run(work):
+                self._round += 1
+        except Exception as error:  # it stays in the journal and in memory; the next time will do
             with suppress(sqlite3.Error):
                 self._writer.rollback()
-        else:
-            self._round += 1
+            log.error("charges can't be posted to their accounts", file=str(self._path), reason=str(error))
 
     def _post(self) -> None:
-        """Within a transaction: writes accounts and keys as they are. Once that is on disk a round ends."""
-        _post(self._writer)
-        self._unposted = 0
+        """Within a transaction: nothing is unposted any more. Once that is on disk a round ends."""
+        post(self._writer)
+        self._unposted, self._post_at = 0, UNPOSTED
 
     async def _gather(self) -> None:
         """See GATHER_SECONDS."""
@@ -687,7 +675,7 @@ class SqliteLedger:
     async def _commit(self, group: _Group) -> None:
         ops = group.ops
         try:
-            if group.works and any(type(op) is _Work and op.heavy for op in ops):
+            if group.works and any(self._heavy(op, len(ops)) for op in ops if isinstance(op, _Work)):
                 self._logged += HEAVY_PAGES
                 results = await self._disk.run(self._whole, group)
             else:
@@ -711,6 +699,9 @@ class SqliteLedger:
         else:
             for op, result in zip(ops, results, strict=True):
                 op.committed(result)
+
+    def _heavy(self, work: _Work, ops: int) -> bool:
+        return work.heavy or (work.posts and self._unposted + ops > FEW)
 
     def _begin(self) -> bool:
         try:
@@ -742,6 +733,8 @@ class SqliteLedger:
         for place, op in enumerate(ops) if group.works else ():
             if isinstance(op, _Work):
                 self._write_charges(cast("list[_Live]", ops[written:place]))
+                if op.posts:
+                    self._post()
                 results[place], written = op.run(self._writer), place + 1
         self._write_charges(cast("list[_Live]", ops[written:]))
         return results
@@ -787,19 +780,14 @@ _UNPOSTED_OF_ACCOUNT = "SELECT COALESCE(SUM(credits), 0) FROM unposted WHERE pla
 _UNPOSTED_OF_KEY = "SELECT COALESCE(SUM(credits), 0) FROM unposted WHERE key_id = ?"
 
 
-def _post(db: sqlite3.Connection) -> None:
+def post(db: sqlite3.Connection) -> None:
+    """Adds to the rows of accounts and keys what they lack."""
     db.execute(_POST_TO_ACCOUNTS)
     db.execute(_POST_TO_KEYS)
     db.execute("DELETE FROM unposted")
 
 
-def _spent(db: sqlite3.Connection, key_id: str) -> int:
-    """What its row says."""
-    row = db.execute("SELECT spent FROM key_spending WHERE key_id = ?", (key_id,)).fetchone()
-    return 0 if row is None else int(row[0])
-
-
-_Row = tuple[AccountId, Snapshot | None, int]
+_Row = tuple[AccountId, Snapshot | None, int, int]
 
 
 def _busy(error: Exception) -> bool:
@@ -864,9 +852,12 @@ def _open(path: Path, serving: bool, resources: ExitStack) -> tuple[sqlite3.Conn
         raise LedgerInUse(f"another process serves calls from {path}: end it, or let several share a PostgreSQL ledger")
     prepare_sqlite(books.MIGRATIONS, path, _connect)
     writer, reader = _connect(path), _connect(path)
-    if serving:  # a process that was killed left some, and this one has nothing of it in memory
+    for connection in (writer, reader):
+        resources.callback(connection.close)
+    # Where a process was killed: this one has nothing in memory of what that one had charged.
+    if serving and writer.execute("SELECT 1 FROM unposted LIMIT 1").fetchone() is not None:
         writer.execute("BEGIN IMMEDIATE")
-        _post(writer)
+        post(writer)
         writer.execute("COMMIT")
     writer.execute("PRAGMA busy_timeout = 0")
     writer.execute("PRAGMA wal_autocheckpoint = 0")

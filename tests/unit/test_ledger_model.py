@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from node_proxy.ledger import Ledger, open_ledger, sqlite
+from node_proxy.ledger import Ledger, books, open_ledger, sqlite
 from node_proxy.ledger.base import (
     AccountId,
     Applied,
@@ -64,7 +64,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.read_at: dict[AccountId, int] = {}
         self.vouchers: dict[AccountId, int] = {}
         self.keys: dict[str, str] = {}  # of holds and charges
-        self.sizes = sqlite.ACCOUNTS_IN_MEMORY, sqlite.UNPOSTED
+        self.sizes = sqlite.ACCOUNTS_IN_MEMORY, sqlite.UNPOSTED, sqlite.FEW, books.AT_ONCE
         self.open()
         self.beside = open_ledger(str(self.folder / "ledger.db"), serving=False)
         self.other: Ledger = self.run(self.beside.__aenter__())
@@ -83,7 +83,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.run(self.context.__aexit__(None, None, None))
 
     def teardown(self) -> None:
-        sqlite.ACCOUNTS_IN_MEMORY, sqlite.UNPOSTED = self.sizes
+        sqlite.ACCOUNTS_IN_MEMORY, sqlite.UNPOSTED, sqlite.FEW, books.AT_ONCE = self.sizes
         self.run(self.beside.__aexit__(None, None, None))
         self.close()
         self.runner.close()
@@ -113,10 +113,12 @@ class LedgerMachine(RuleBasedStateMachine):
         units=st.lists(st.integers(0, 60), min_size=3, max_size=3),
         memory=st.sampled_from([1, 2, sqlite.ACCOUNTS_IN_MEMORY]),
         unposted=st.sampled_from([1, 3, sqlite.UNPOSTED]),
+        few=st.sampled_from([0, sqlite.FEW]),
+        at_once=st.sampled_from([1, 2, books.AT_ONCE]),
     )
-    def start(self, units: list[int], memory: int, unposted: int) -> None:
-        """memory, unposted: so few accounts are remembered, and so many charges left, that both have their ends."""
-        sqlite.ACCOUNTS_IN_MEMORY, sqlite.UNPOSTED = memory, unposted
+    def start(self, units: list[int], memory: int, unposted: int, few: int, at_once: int) -> None:
+        """Sizes so small that memory is short, charges are posted in any order, and batches are made in many steps."""
+        sqlite.ACCOUNTS_IN_MEMORY, sqlite.UNPOSTED, sqlite.FEW, books.AT_ONCE = memory, unposted, few, at_once
         self.mine(replace(self.chain, balances=dict(zip(ACCOUNTS, units, strict=True))))
         self.look()
 
