@@ -800,16 +800,24 @@ _CHECKS = (
 
 def audit(db: Db) -> Audit:
     """See Ledger.audit."""
-    (charged,) = db.execute("SELECT COALESCE(SUM(charged), 0) FROM account_totals").fetchone()
-    owed = db.execute(f"SELECT {', '.join(f'COALESCE(SUM({book}), 0)' for book in _BOOKS)} FROM claims").fetchone()
     (count,) = db.execute("SELECT COUNT(*) FROM charges").fetchone()
-    totals = {"charged": -int(charged)} | {book: int(total) for book, total in zip(_BOOKS, owed, strict=True)}
+    totals = {"charged": -_sum(db, "charged", "account_totals")} | {book: _sum(db, book, "claims") for book in _BOOKS}
     wrong = [Imbalance("sum of all books", 0, sum(totals.values()))] if sum(totals.values()) else []
     for what, query in _CHECKS:
         for first, second, expected, found in db.execute(query).fetchall():
             name = " ".join(_show(part) for part in (first, second) if part != "")
             wrong.append(Imbalance(f"{what} {name}", int(expected), int(found)))
     return Audit(totals, count, tuple(wrong))
+
+
+def _sum(db: Db, column: str, table: str) -> int:
+    """Of all rows: more than one number of the database can hold."""
+    halves = f"SELECT SUM({column} / {_HALF}), SUM({column} - {column} / {_HALF} * {_HALF}) FROM {table}"
+    high, low = (int(half or 0) for half in db.execute(halves).fetchone())
+    return high * _HALF + low
+
+
+_HALF = 2**32
 
 
 def _show(value: Any) -> str:

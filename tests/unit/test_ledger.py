@@ -394,6 +394,38 @@ async def test_a_charge_too_large_for_its_books_does_not_take_its_neighbours_wit
     assert len(await ledger.backlog(expiring_before=0)) == 2
 
 
+async def test_what_does_not_fit_into_the_books_of_a_claim_holds_nothing_else_up(ledger: Ledger) -> None:
+    """Also over all that was ever settled: a settlement that the ledger can't write down would stop the watcher."""
+    whales = [AccountId(PLAN, bytes([n]) * 20) for n in (0x1A, 0x1B, 0x1C)]
+    await ledger.observe([snapshot(who, MAX_CREDITS) for who in whales])
+
+    async def take(who: AccountId, did: bytes, credits: int) -> None:
+        key = who.subscriber.hex()
+        hold = await ledger.reserve(who, did, credits, key_id=key, key_budget=None, request_id="req_1")
+        try:
+            await ledger.capture(hold, credits, None)
+        finally:
+            await ledger.release(hold)
+
+    await take(whales[0], DID, 2**62)
+    batch = await ledger.prepare(DID, PLAN, NODE, 1, max_entries=9, now=9)
+    assert batch is not None
+    await ledger.attempt(batch.id, attempt())
+    with pytest.raises(LedgerFailed):
+        await take(whales[1], DID, 2**62)
+    await take(whales[1], DID, 2**62 - 1)
+    await take(whales[2], b"\x77" * 32, 2**62)  # more in all than one number holds
+    await ledger.advance(checkpoint(5), [snapshot(ALICE, 100, 5)], [applied(1, 4)])
+    with pytest.raises(LedgerFailed):
+        await take(whales[1], DID, 1)
+    second = await ledger.prepare(DID, PLAN, NODE, 2, max_entries=9, now=9)
+    assert second is not None
+    await ledger.attempt(second.id, attempt())
+    await ledger.advance(checkpoint(9), [snapshot(ALICE, 100, 9)], [applied(2, 8)])
+    assert (await ledger.audit()).totals["settled"] == 2**63 - 1
+    await charge(ledger, ALICE, 0)
+
+
 async def test_a_hold_whose_caller_left_when_it_was_just_made_is_given_back(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

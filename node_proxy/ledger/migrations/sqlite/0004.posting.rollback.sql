@@ -1,3 +1,15 @@
+CREATE TABLE unbounded_claims (
+    did BLOB NOT NULL,
+    plan BLOB NOT NULL,
+    unsettled INTEGER NOT NULL DEFAULT 0,
+    settled INTEGER NOT NULL DEFAULT 0,
+    missing INTEGER NOT NULL DEFAULT 0,
+    parked INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (did, plan)
+) STRICT, WITHOUT ROWID;
+INSERT INTO unbounded_claims SELECT did, plan, unsettled, settled, missing, parked FROM claims;
+DROP TABLE claims;
+ALTER TABLE unbounded_claims RENAME TO claims;
 DROP INDEX charges_waiting;
 CREATE INDEX charges_waiting ON charges (did, plan, subscriber, id, credits, created, batch) WHERE batch IS NULL;
 DROP VIEW key_totals;

@@ -22,3 +22,18 @@ CREATE VIEW key_totals (key_id, spent) AS
 -- In the order of the ids, which ascend: a call appends to it.
 DROP INDEX charges_waiting;
 CREATE INDEX charges_waiting ON charges (did, plan, id, subscriber, credits, created, batch) WHERE batch IS NULL;
+
+-- The sum of a claim's books is bounded, so that moving credits between them never fails: only a charge can.
+CREATE TABLE bounded_claims (
+    did BLOB NOT NULL,
+    plan BLOB NOT NULL,
+    unsettled INTEGER NOT NULL DEFAULT 0,
+    settled INTEGER NOT NULL DEFAULT 0,
+    missing INTEGER NOT NULL DEFAULT 0,
+    parked INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (did, plan),
+    CHECK (unsettled + settled + missing + parked <= 9223372036854775807)
+) STRICT, WITHOUT ROWID;
+INSERT INTO bounded_claims SELECT did, plan, unsettled, settled, missing, parked FROM claims;
+DROP TABLE claims;
+ALTER TABLE bounded_claims RENAME TO claims;
