@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import sqlite3
 import statistics
 import sys
@@ -59,10 +60,13 @@ Rows = list[dict[str, float]]
 async def _by_accounts(folder: Path, sizes: tuple[int, ...]) -> dict[str, Rows]:
     cases: list[tuple[str, int, Path, Sequence[int]]] = []
     for size in sizes:
-        path = folder / f"{size}.db"
-        await _fill_accounts(path, size)
+        full = folder / f"{size}.db"
+        await _fill_accounts(full, size)
         some = {f"accounts_{few}_in_use": few for few in IN_USE if few <= size}
         for name, in_use in {**some, "accounts_all_in_use": size}.items():
+            # A file for each: what one leaves to be written later mustn't be at another's cost.
+            path = folder / f"{size} {name}.db"
+            await asyncio.to_thread(shutil.copyfile, full, path)
             cases.append((name, size, path, random.Random(3).sample(range(size), in_use)))
     rows: dict[str, Rows] = {}
     measured = await _in_turns([(path, used) for *_, path, used in cases])
@@ -87,14 +91,12 @@ async def _in_turns(cases: Sequence[tuple[Path, Sequence[int]]]) -> Rows:
     """
     await asyncio.to_thread(os.sync)  # what it took to fill them isn't to be measured
     spent: list[list[tuple[float, float]]] = [[] for _ in cases]
-    ledgers: dict[Path, Ledger] = {}
     async with AsyncExitStack() as stack:
-        for path in dict.fromkeys(path for path, _ in cases):
-            ledgers[path] = await stack.enter_async_context(open_sqlite(path, serving=True))
+        ledgers = [await stack.enter_async_context(open_sqlite(path, serving=True)) for path, _ in cases]
         rng = random.Random(7)
         for number in range(ROUNDS + 1):
-            for (path, used), took in zip(cases, spent, strict=True):
-                figures = await _round(ledgers[path], used, rng)
+            for ledger, (_, used), took in zip(ledgers, cases, spent, strict=True):
+                figures = await _round(ledger, used, rng)
                 if number:
                     took.append(figures)
     return [

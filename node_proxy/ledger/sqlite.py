@@ -87,8 +87,8 @@ HEAVY_PAGES = 500
 UNPOSTED, FEW = 4_000, 50
 """Lines of `unposted` after which they are posted, even where nothing else asks for it.
 
-Charges wait for that: 3 ms, or 15 where the lines are of a thousand accounts and 50 where they are of four thousand, among
-a million. More lines are cheaper for each call, fewer hold it up for less long. Up to FEW are posted on the event loop.
+Charges wait for that: 3 ms, or 15 where the lines are of a thousand accounts and 50 where they are of four thousand,
+among a million. More lines are cheaper for each call, fewer hold it up for less long. Up to FEW are posted on the loop.
 """
 
 ACCOUNTS_IN_MEMORY = 20_000
