@@ -88,7 +88,8 @@ UNPOSTED, FEW = 4_000, 50
 """Lines of `unposted` after which they are posted, even where nothing else asks for it.
 
 Charges wait for that: 3 ms, or 15 where the lines are of a thousand accounts and 50 where they are of four thousand,
-among a million. More lines are cheaper for each call, fewer hold it up for less long. Up to FEW are posted on the loop.
+among a million. More lines are cheaper for each call, fewer hold it up for less long. Up to FEW, and those of its own
+transaction, are posted by what asks for it.
 """
 
 ACCOUNTS_IN_MEMORY = 20_000
@@ -607,6 +608,8 @@ class SqliteLedger:
                     await self._gather()
                 group, self._waiting = self._waiting, _Group()
                 many = len(group.ops)
+                if group.works and self._unposted > FEW and any(isinstance(op, _Work) and op.posts for op in group.ops):
+                    await self._post_beside()
                 await self._commit(group)
                 self._logged += 5 + many // 4
                 if self._unposted >= self._post_at:
@@ -676,7 +679,7 @@ class SqliteLedger:
     async def _commit(self, group: _Group) -> None:
         ops = group.ops
         try:
-            if group.works and any(self._heavy(op, len(ops)) for op in ops if isinstance(op, _Work)):
+            if group.works and any(isinstance(op, _Work) and op.heavy for op in ops):
                 self._logged += HEAVY_PAGES
                 results = await self._disk.run(self._whole, group)
             else:
@@ -700,9 +703,6 @@ class SqliteLedger:
         else:
             for op, result in zip(ops, results, strict=True):
                 op.committed(result)
-
-    def _heavy(self, work: _Work, ops: int) -> bool:
-        return work.heavy or (work.posts and self._unposted + ops > FEW)
 
     def _begin(self) -> bool:
         try:
