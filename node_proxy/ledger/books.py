@@ -292,7 +292,7 @@ def prepare(db: Db, did: bytes, plan: bytes, node: bytes, number: int, max_entri
         " RETURNING id",
         (did, plan, node, number, bytes(32), now),
     ).fetchone()
-    put(db, batch_id, fitting(db, batch_id, max_entries, ""))
+    put(db, batch_id, fitting(db, batch_id, max_entries, "", new_id()))
     return batch(db, batch_id)
 
 
@@ -311,12 +311,15 @@ async def gather(
 ) -> None:
     """Puts what fits into a prepared batch: the subscribers that have waited longest, and all that waits of each.
 
-    AT_ONCE by AT_ONCE, and what to put is looked for beside the writer: a batch that has its entries passes over
-    everybody else's charges. The batch is whole after every step: it settles what is in it.
+    Of what was reserved before; calls go on, and it must come to an end. AT_ONCE by AT_ONCE, and what to put is looked
+    for beside the writer: a batch that has its entries passes over everybody else's charges. The batch is whole after
+    every step: it settles what is in it.
     """
-    after = ""
+    after, before = "", new_id()
     while True:
-        found = await look(partial(fitting, batch_id=batch_id, max_entries=max_entries, after=after))
+        found = await look(
+            partial(fitting, batch_id=batch_id, max_entries=max_entries, after=after, before=before),
+        )
         if found:
             await write(partial(put, batch_id=batch_id, charges=found))
             after = found[-1][0]
@@ -326,8 +329,8 @@ async def gather(
             return
 
 
-def fitting(db: Db, batch_id: int, max_entries: int, after: str) -> list[Waiting]:
-    """The next charges that fit into the batch, oldest first, AT_ONCE at most; after: an id."""
+def fitting(db: Db, batch_id: int, max_entries: int, after: str, before: str) -> list[Waiting]:
+    """The next charges that fit into the batch, oldest first, AT_ONCE at most. after, before: ids between which."""
     head = db.execute("SELECT did, plan FROM batches WHERE id = ?", (batch_id,)).fetchone()
     entries = db.execute("SELECT subscriber FROM entries WHERE batch = ?", (batch_id,)).fetchall()
     inside = {bytes(who) for (who,) in entries}
@@ -335,9 +338,9 @@ def fitting(db: Db, batch_id: int, max_entries: int, after: str) -> list[Waiting
         return []
     only = " AND subscriber IN (SELECT subscriber FROM entries WHERE batch = ?)" if len(inside) >= max_entries else ""
     rows = db.execute(
-        f"SELECT id, subscriber, credits FROM charges WHERE batch IS NULL AND did = ? AND plan = ? AND id > ?{only}"
-        " ORDER BY id LIMIT ?",
-        (bytes(head[0]), bytes(head[1]), after, *([batch_id] if only else []), AT_ONCE),
+        "SELECT id, subscriber, credits FROM charges WHERE batch IS NULL AND did = ? AND plan = ?"
+        f" AND id > ? AND id < ?{only} ORDER BY id LIMIT ?",
+        (bytes(head[0]), bytes(head[1]), after, before, *([batch_id] if only else []), AT_ONCE),
     ).fetchall()
     found: list[Waiting] = []
     for charge_id, subscriber, credits in rows:

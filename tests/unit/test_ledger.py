@@ -1135,6 +1135,27 @@ async def test_a_batch_has_the_oldest_charges_and_all_of_their_subscribers(
     assert [one.calls for one in await ledger.backlog(expiring_before=0)] == [18]
 
 
+async def test_a_batch_is_gathered_to_its_end_while_its_subscribers_never_stop_calling(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(books, "AT_ONCE", 2)
+
+    async def call() -> None:
+        while not stopped:
+            await charge(ledger, BOB, 0)
+
+    stopped = False
+    calls = [asyncio.ensure_future(call()) for _ in range(8)]
+    await charge(ledger, BOB, 5)
+    try:
+        batch = await asyncio.wait_for(ledger.prepare(DID, PLAN, NODE, 1, max_entries=1, now=9), 30)
+    finally:
+        stopped = True
+        await asyncio.gather(*calls)
+    assert batch is not None
+    assert batch.credits == 5
+
+
 async def test_what_was_reserved_first_and_is_captured_while_a_batch_is_gathered_is_in_it(
     ledger: PostgresLedger | SqliteLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
