@@ -292,12 +292,16 @@ def prepare(db: Db, did: bytes, plan: bytes, node: bytes, number: int, max_entri
         " RETURNING id",
         (did, plan, node, number, bytes(32), now),
     ).fetchone()
-    put(db, batch_id, fitting(db, batch_id, max_entries, "", new_id()))
+    # Without an end, which depends on the clock: a batch isn't empty.
+    put(db, batch_id, fitting(db, batch_id, max_entries, "", _END))
     return batch(db, batch_id)
 
 
 AT_ONCE = 2_000
 """Charges that one transaction puts into a batch: calls wait for it in SQLite, some 40 µs per charge."""
+
+_END = "chg_g"
+"""After every charge's id."""
 
 Waiting = tuple[str, bytes, int]
 """A charge that waits: id, subscriber, credits."""
@@ -317,9 +321,8 @@ async def gather(
     """
     after, before = "", new_id()
     while True:
-        found = await look(
-            partial(fitting, batch_id=batch_id, max_entries=max_entries, after=after, before=before),
-        )
+        step = partial(fitting, batch_id=batch_id, max_entries=max_entries, after=after, before=before)
+        found = await look(step)
         if found:
             await write(partial(put, batch_id=batch_id, charges=found))
             after = found[-1][0]
@@ -353,9 +356,8 @@ def fitting(db: Db, batch_id: int, max_entries: int, after: str, before: str) ->
 
 def put(db: Db, batch_id: int, charges: Sequence[Waiting]) -> None:
     """Puts charges into a prepared batch. Raises BatchConflict where its content must stay, or one waits no more."""
-    plan, state, root = db.execute("SELECT plan, state, root FROM batches WHERE id = ?", (batch_id,)).fetchone() or (
-        *(b"", "gone", b""),
-    )
+    head = db.execute("SELECT plan, state, root FROM batches WHERE id = ?", (batch_id,)).fetchone()
+    plan, state, root = head or (b"", "gone", b"")
     if state != "prepared" or any(bytes(root)):
         raise BatchConflict(f"batch {batch_id} is {state} or has its root: nothing can be added to it")
     entries = {

@@ -1156,6 +1156,14 @@ async def test_a_batch_is_gathered_to_its_end_while_its_subscribers_never_stop_c
     assert batch.credits == 5
 
 
+async def test_a_clock_that_went_back_makes_no_empty_batch(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    await charge(ledger, ALICE, 3)
+    monkeypatch.setattr(books, "new_id", lambda: "chg_" + "0" * 28)
+    batch = await ledger.prepare(DID, PLAN, NODE, 1, max_entries=9, now=9)
+    assert batch is not None
+    assert [(entry.calls, entry.credits) for entry in batch.entries] == [(1, 3)]
+
+
 async def test_what_was_reserved_first_and_is_captured_while_a_batch_is_gathered_is_in_it(
     ledger: PostgresLedger | SqliteLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
