@@ -60,7 +60,9 @@ def _panel(
             f'<text x="{at + LEFT - 6}" y="{y(value) + 4}" text-anchor="end" fill="#555">{value:g}</text>'
         )
     for tick in ticks:
-        parts.append(f'<text x="{x(tick)}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle" fill="#555">{tick:,}</text>')
+        parts.append(
+            f'<text x="{x(tick)}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle" fill="#555">{_short(tick)}</text>'
+        )
     legend = at + LEFT
     for name, figure, text, colour, dash in lines:
         rows = growth[name]
@@ -75,6 +77,13 @@ def _panel(
         )
         legend += 50 + 6 * len(text)
     return "".join(parts)
+
+
+def _short(value: float) -> str:
+    for unit, name in ((1_000_000, "M"), (1_000, "k")):
+        if value >= unit:
+            return f"{value / unit:g}{name}"
+    return f"{value:g}"
 
 
 def _round_up(value: float) -> float:
