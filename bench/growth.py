@@ -37,6 +37,8 @@ CALLS = 8_000
 AT_ONCE = 32
 ROUNDS = 7
 
+Rows = list[dict[str, float]]
+
 PLAN, DID = b"p" * 32, b"d" * 32
 _NUMBERS = "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {last})"
 
@@ -52,9 +54,6 @@ async def figures(*, quick: bool = False) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="nvm-growth-") as name:
         past = await _by_past_calls(Path(name), PAST_CALLS[:3] if quick else PAST_CALLS)
     return {"growth": {**accounts, "past_calls": past}, "resident_mb_100k_accounts": await _memory()}
-
-
-Rows = list[dict[str, float]]
 
 
 async def _by_accounts(folder: Path, sizes: tuple[int, ...]) -> dict[str, Rows]:

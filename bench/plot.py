@@ -14,6 +14,7 @@ IN, OUT = ROOT / "build" / "bench.json", ROOT / "docs" / "img" / "growth.svg"
 WIDTH, HEIGHT = 420, 260
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 36, 44
 Line = tuple[str, str, str, str, str]
+"""Of a panel: rows, their figure, what it is called, colour, dashes."""
 ACCOUNTS: tuple[Line, ...] = (
     ("accounts_10_in_use", "cpu_us", "10 in use", "#1f6feb", ""),
     ("accounts_1000_in_use", "cpu_us", "1,000 in use", "#1a7f37", ""),
@@ -23,7 +24,6 @@ PAST_CALLS: tuple[Line, ...] = (
     ("past_calls", "cpu_us", "processor time", "#1f6feb", ""),
     ("past_calls", "wall_us", "time between answers", "#8250df", "5 4"),
 )
-"""Lines of a panel: rows, their figure, what it is called, colour, dashes."""
 
 
 def svg(growth: dict[str, list[dict[str, float]]]) -> str:

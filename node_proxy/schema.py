@@ -45,12 +45,13 @@ def prepare_sqlite(folder: Path, path: Path, connect: Callable[[Path], sqlite3.C
             done = _applied(db)
         finally:
             db.close()
-        if newer := done - _steps(folder, "sqlite"):
+        steps = _steps(folder, "sqlite")
+        if newer := done - steps:
             names = ", ".join(sorted(newer))
             raise sqlite3.NotSupportedError(
                 f"a newer version of this program has changed its tables ({names}): use that"
             )
-        if not current(folder, done, "sqlite"):
+        if steps - done:
             migrate(folder, f"sqlite:///{quote(str(path.resolve()))}", "sqlite")
 
 

@@ -36,7 +36,7 @@ from node_proxy.ledger.base import (
     Promise,
     Snapshot,
 )
-from node_proxy.ledger.ids import new_id
+from node_proxy.ledger.ids import END, new_id
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -293,15 +293,12 @@ def prepare(db: Db, did: bytes, plan: bytes, node: bytes, number: int, max_entri
         (did, plan, node, number, bytes(32), now),
     ).fetchone()
     # Without an end, which depends on the clock: a batch isn't empty.
-    put(db, batch_id, fitting(db, batch_id, max_entries, "", _END))
+    put(db, batch_id, fitting(db, batch_id, max_entries, "", END))
     return batch(db, batch_id)
 
 
 AT_ONCE = 2_000
 """Charges that one transaction puts into a batch: calls wait for it in SQLite, some 40 µs per charge."""
-
-_END = "chg_g"
-"""After every charge's id."""
 
 Waiting = tuple[str, bytes, int]
 """A charge that waits: id, subscriber, credits."""

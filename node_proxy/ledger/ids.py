@@ -10,6 +10,10 @@ import time
 _COUNT = itertools.count(secrets.randbits(47))
 
 
+END = "chg_g"
+"""Comes after every id."""
+
+
 def new_id() -> str:
     """`chg_` and 28 hex digits: nanoseconds since 1970, then a count."""
     return f"chg_{time.time_ns():016x}{next(_COUNT) & 0xFFFFFFFFFFFF:012x}"

@@ -60,8 +60,19 @@ def attempt(nonce: int = 0, fee: int = 1) -> Attempt:
     return Attempt(os.urandom(32), nonce, 21_000, fee, 1, b"raw", 5)
 
 
-async def reserve(ledger: Ledger, who: AccountId, credits: int, budget: int | None = None) -> Hold:
-    return await ledger.reserve(who, DID, credits, key_id="key_1", key_budget=budget, request_id="req_1")
+async def reserve(
+    ledger: Ledger, who: AccountId, credits: int, budget: int | None = None, *, did: bytes = DID, key: str = "key_1"
+) -> Hold:
+    return await ledger.reserve(who, did, credits, key_id=key, key_budget=budget, request_id="req_1")
+
+
+async def take(ledger: Ledger, who: AccountId, credits: int, *, did: bytes = DID, key: str) -> None:
+    """Charges all that it reserves; what can't be charged is given back."""
+    hold = await reserve(ledger, who, credits, did=did, key=key)
+    try:
+        await ledger.capture(hold, credits, None)
+    finally:
+        await ledger.release(hold)
 
 
 async def charge(ledger: Ledger, who: AccountId, credits: int) -> str:
@@ -202,16 +213,9 @@ async def test_what_does_not_fit_into_the_books_of_a_key_harms_nobody_else(ledge
     whales = [AccountId(plan, b"\x0c" * 20) for plan in (PLAN, b"\x22" * 32)]
     await ledger.observe([snapshot(who, MAX_CREDITS) for who in whales])
 
-    async def take(who: AccountId, credits: int) -> None:
-        hold = await ledger.reserve(who, who.plan, credits, key_id="both", key_budget=None, request_id="req_1")
-        try:
-            await ledger.capture(hold, credits, None)
-        finally:
-            await ledger.release(hold)
-
-    await take(whales[0], MAX_CREDITS - 10)
+    await take(ledger, whales[0], MAX_CREDITS - 10, did=whales[0].plan, key="both")
     with pytest.raises(LedgerFailed):
-        await take(whales[1], 11)
+        await take(ledger, whales[1], 11, did=whales[1].plan, key="both")
     await ledger.observe([snapshot(ALICE, 100)])
     await charge(ledger, ALICE, 1)
     assert await ledger.key_spent("both") == MAX_CREDITS - 10
@@ -376,13 +380,9 @@ async def test_a_charge_too_large_for_its_books_does_not_take_its_neighbours_wit
     whale, other = AccountId(PLAN, b"\x0c" * 20), AccountId(PLAN, b"\x0d" * 20)
     await ledger.observe([snapshot(whale, MAX_CREDITS), snapshot(other, MAX_CREDITS)])
 
-    async def hold(who: AccountId, did: bytes, credits: int) -> Hold:
-        key = who.subscriber.hex()
-        return await ledger.reserve(who, did, credits, key_id=key, key_budget=None, request_id="req_1")
-
     # Both fit their accounts, and together they don't fit what their assistant is owed.
     wide, holds = b"\x77" * 32, [await reserve(ledger, ALICE, 10) for _ in range(3)]
-    large = [await hold(who, wide, 2**62) for who in (whale, other)]
+    large = [await reserve(ledger, who, 2**62, did=wide, key=who.subscriber.hex()) for who in (whale, other)]
     await ledger.capture(large[0], 2**62, None)
     made = await asyncio.gather(
         *(ledger.capture(one, one.credits, None) for one in (holds[0], large[1], *holds[1:])), return_exceptions=True
@@ -399,25 +399,17 @@ async def test_what_does_not_fit_into_the_books_of_a_claim_holds_nothing_else_up
     whales = [AccountId(PLAN, bytes([n]) * 20) for n in (0x1A, 0x1B, 0x1C)]
     await ledger.observe([snapshot(who, MAX_CREDITS) for who in whales])
 
-    async def take(who: AccountId, did: bytes, credits: int) -> None:
-        key = who.subscriber.hex()
-        hold = await ledger.reserve(who, did, credits, key_id=key, key_budget=None, request_id="req_1")
-        try:
-            await ledger.capture(hold, credits, None)
-        finally:
-            await ledger.release(hold)
-
-    await take(whales[0], DID, 2**62)
+    await take(ledger, whales[0], 2**62, key="one")
     batch = await ledger.prepare(DID, PLAN, NODE, 1, max_entries=9, now=9)
     assert batch is not None
     await ledger.attempt(batch.id, attempt())
     with pytest.raises(LedgerFailed):
-        await take(whales[1], DID, 2**62)
-    await take(whales[1], DID, 2**62 - 1)
-    await take(whales[2], b"\x77" * 32, 2**62)  # more in all than one number holds
+        await take(ledger, whales[1], 2**62, key="two")
+    await take(ledger, whales[1], 2**62 - 1, key="two")
+    await take(ledger, whales[2], 2**62, did=b"\x77" * 32, key="three")  # more in all than one number holds
     await ledger.advance(checkpoint(5), [snapshot(ALICE, 100, 5)], [applied(1, 4)])
     with pytest.raises(LedgerFailed):
-        await take(whales[1], DID, 1)
+        await take(ledger, whales[1], 1, key="two")
     second = await ledger.prepare(DID, PLAN, NODE, 2, max_entries=9, now=9)
     assert second is not None
     await ledger.attempt(second.id, attempt())
@@ -562,9 +554,9 @@ async def test_what_left_memory_comes_back_with_every_charge(tmp_path: Path, mon
             who = people[step * step % 7 if step % 3 else step % 9]
             key = f"key_{who.subscriber[0]}"
             budget = charged[who] + 3 if step % 2 else None
-            hold = await ledger.reserve(who, DID, 3, key_id=key, key_budget=budget, request_id="req_1")
+            hold = await reserve(ledger, who, 3, budget, key=key)
             with pytest.raises(BudgetSpent):
-                await ledger.reserve(who, DID, 1, key_id=key, key_budget=charged[who] + 3, request_id="req_1")
+                await reserve(ledger, who, 1, charged[who] + 3, key=key)
             left = await ledger.capture(hold, step % 4, None)
             charged[who] += step % 4
             assert left.credits_left == 1_000 - charged[who]
@@ -1218,7 +1210,8 @@ async def test_an_older_ledger_keeps_its_books_through_every_migration(url: str)
         await charge(ledger, BOB, 5)
         before = await ledger.backlog(expiring_before=0)
         if sqlite:  # as a process leaves it that is killed: with charges that aren't posted
-            place, url = f"sqlite:///{killed(Path(url))}", str(killed(Path(url)))
+            url = str(killed(Path(url)))
+            place = f"sqlite:///{url}"
     assert [(one.calls, one.credits, one.subscribers) for one in before] == [(3, 37, 2)]
     steps = read_migrations(str(books.MIGRATIONS / folder))
     for back in range(1, len(steps)):  # the first made the tables
